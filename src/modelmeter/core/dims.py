@@ -1,0 +1,160 @@
+"""Arithmetic on dimensions: a dimension is an int, a NumPy array of ints (a sweep) or a SymPy expression (a formula).
+
+The only module that asks which of the three it has. Everything else writes `+`, `*` and the helpers below.
+"""
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from modelmeter.core.errors import ModelMeterError
+
+Dim: TypeAlias = Any
+"""`int | numpy.ndarray | sympy.Expr`; a sum or product of dims is a dim again."""
+
+
+def is_array(value: Dim) -> bool:
+    """True for a sweep dimension."""
+    return isinstance(value, np.ndarray)
+
+
+def is_number(value: Dim) -> bool:
+    """True for a plain Python number: neither array nor symbol."""
+    return isinstance(value, (int, float))
+
+
+def is_symbol(value: Dim) -> bool:
+    """True for a SymPy expression."""
+    return not isinstance(value, (int, float, np.ndarray))
+
+
+def prod(dims: Iterable[Dim]) -> Dim:
+    """Product of dims. Plain ints are multiplied first, so that each array costs one pass."""
+    whole, rest = 1, []
+    for dim in dims:
+        if type(dim) is int:
+            whole *= dim
+        else:
+            rest.append(dim)
+    for dim in rest:
+        whole = whole * dim
+    return whole
+
+
+def maximum(a: Dim, b: Dim) -> Dim:
+    """Larger of the two, elementwise for arrays."""
+    if is_number(a) and is_number(b):
+        return a if a >= b else b
+    if is_array(a) or is_array(b):
+        return np.maximum(a, b)
+    return _sympy().Max(a, b)
+
+
+def minimum(a: Dim, b: Dim) -> Dim:
+    """Smaller of the two, elementwise for arrays."""
+    if is_number(a) and is_number(b):
+        return a if a <= b else b
+    if is_array(a) or is_array(b):
+        return np.minimum(a, b)
+    return _sympy().Min(a, b)
+
+
+def largest(candidates: list[Dim]) -> Dim:
+    """Largest of many. Symbols stay one unevaluated `Max`: comparing polynomials pairwise is what makes Max slow."""
+    if any(is_symbol(c) for c in candidates):
+        return _sympy().Max(*dict.fromkeys(candidates), evaluate=False)
+    result = candidates[0]
+    for candidate in candidates[1:]:
+        result = maximum(result, candidate)
+    return result
+
+
+def ceil_div(a: Dim, b: Dim) -> Dim:
+    """`ceil(a / b)`."""
+    if is_symbol(a) or is_symbol(b):
+        return _sympy().ceiling(_sympy().sympify(a) / b)
+    return -(-a // b)
+
+
+def floor_div(a: Dim, b: Dim) -> Dim:
+    """`floor(a / b)`."""
+    if is_symbol(a) or is_symbol(b):
+        return _sympy().floor(_sympy().sympify(a) / b)
+    return a // b
+
+
+def exact_div(a: Dim, b: Dim, what: str) -> Dim:
+    """`a / b` where it divides. Raises `ModelMeterError` naming `what` where it does not."""
+    if is_symbol(a) or is_symbol(b):
+        return _sympy().sympify(a) / b
+    if np.any(a % b):
+        raise ModelMeterError(f"{what}: {a} does not divide by {b}; choose a multiple of {b}")
+    return a // b
+
+
+def same(a: Dim, b: Dim) -> bool:
+    """True when the two are certainly equal: equal ints, the same symbolic expression, arrays equal everywhere."""
+    if is_array(a) or is_array(b):
+        return bool(np.all(a == b))
+    return bool(a == b)
+
+
+def not_one(dim: Dim) -> Dim:
+    """1 where `dim` is not 1, else 0. A transposed tensor with a side of 1 is still contiguous: no copy is made."""
+    if is_number(dim):
+        return int(dim != 1)
+    if is_array(dim):
+        return (dim != 1).astype(np.int64)
+    sympy = _sympy()
+    return sympy.Piecewise((0, sympy.Eq(dim, 1)), (1, True))
+
+
+def power(numerator: int, denominator: int, exponent: Dim) -> Dim:
+    """`(numerator / denominator) ** exponent`: a float, an array of floats, or a symbol with an exact rational base."""
+    if is_symbol(exponent):
+        return _sympy().Rational(numerator, denominator) ** exponent
+    return (numerator / denominator) ** exponent
+
+
+def rounded(value: Dim) -> Dim:
+    """A real number rounded half to even; arrays and symbols stay real."""
+    return round(value) if is_number(value) else value
+
+
+def as_dim(value: Dim, what: str, *, least: int = 1) -> Dim:
+    """A user's size as a dim: an int >= `least`, an array of such, or a symbol. Raises `ModelMeterError` otherwise."""
+    if isinstance(value, bool) or isinstance(value, (float, str, bytes, np.floating)) or value is None:
+        raise ModelMeterError(f"{what} must be a whole number, not {value!r}")
+    if isinstance(value, (int, np.integer)):
+        _require(int(value) >= least, what, least, value)
+        return int(value)
+    if isinstance(value, (np.ndarray, list, tuple, range)):
+        return _as_array(np.asarray(value), what, least)
+    if type(value).__module__.split(".")[0] != "sympy":
+        raise ModelMeterError(f"{what} must be an int, a NumPy array of ints or a SymPy symbol, not {value!r}")
+    return value
+
+
+def _as_array(array: np.ndarray, what: str, least: int) -> np.ndarray:
+    if array.size == 0 or not (np.issubdtype(array.dtype, np.integer) or array.dtype == object):
+        raise ModelMeterError(f"{what} must be a non-empty array of ints, not {array.dtype} of {array.size} values")
+    if array.dtype == object and not all(type(value) is int for value in array.flat):
+        raise ModelMeterError(f"{what} holds values that are not ints")
+    _require(bool((array >= least).all()), what, least, array.min())
+    if array.dtype == np.uint64 or array.dtype == object:
+        return array.astype(object)
+    return array.astype(np.int64)
+
+
+def _require(holds: bool, what: str, least: int, value: Any) -> None:
+    if not holds:
+        bound = "positive" if least == 1 else f"at least {least}"
+        raise ModelMeterError(f"{what} must be {bound}, not {value}")
+
+
+def _sympy() -> Any:
+    """SymPy, imported when the first symbol turns up: a program without formulas never pays for it."""
+    from modelmeter.core import symbolic
+
+    return symbolic.sympy

@@ -1,0 +1,70 @@
+"""From a `run` and its sizes to a recording: ints and symbols as they are, arrays after a check that nothing overflows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from modelmeter.core.dims import Dim, is_array, is_number
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.recorder import RecordOptions, Segment, record
+
+CHUNK = 16_384
+"""Points of a sweep recorded at once: operators' arrays stay in the cache, memory stays small."""
+INT64_ROOM = 2**62
+"""Largest number a sweep may reach in int64: half of the range, for the intermediate products of S * (S - 1) / 2."""
+
+Run: TypeAlias = Callable[..., Any]
+"""`run(recorder, *dims)` makes its inputs and calls a layer."""
+
+
+def evaluate(run: Run, dims: Sequence[Dim], options: RecordOptions) -> Segment:
+    """Record `run(recorder, *dims)`.
+
+    With arrays the largest corner is priced in Python ints first: int64 where all its numbers stay below 2**62, Python
+    ints in object arrays beyond, so that nothing wraps.
+    """
+    sweeps = [dim for dim in dims if is_array(dim)]
+    if not sweeps:
+        return record(lambda recorder: run(recorder, *dims), options)
+    dtype = _dtype_for(run, dims, options)
+    exact = tuple([dim.astype(dtype) if is_array(dim) else dim for dim in dims])
+    return record(lambda recorder: run(recorder, *exact), options, by_identity=True)
+
+
+def fold(
+    run: Run, dims: Sequence[Dim], options: RecordOptions, read: Callable[[Segment], tuple[Dim, ...]]
+) -> tuple[Dim, ...]:
+    """The quantities that `read` takes from the recording; long sweeps are recorded in chunks."""
+    sweeps = [dim for dim in dims if is_array(dim)]
+    shape = np.broadcast_shapes(*[sweep.shape for sweep in sweeps])
+    if int(np.prod(shape, dtype=np.int64)) <= CHUNK:
+        return read(evaluate(run, dims, options))
+    dtype = _dtype_for(run, dims, options)
+    flat = [np.broadcast_to(dim, shape).reshape(-1).astype(dtype) if is_array(dim) else dim for dim in dims]
+    size = int(np.prod(shape, dtype=np.int64))
+    results: list[np.ndarray] = []
+    for start in range(0, size, CHUNK):
+        part = [dim[start : start + CHUNK] if is_array(dim) else dim for dim in flat]
+        _record_chunk(run, part, options, read, results, slice(start, start + CHUNK), size)
+    return tuple([result.reshape(shape) for result in results])
+
+
+def _record_chunk(
+    run: Run, part: list[Dim], options: RecordOptions, read: Any, results: list[Any], where: slice, size: int
+) -> None:
+    values = read(record(lambda recorder: run(recorder, *part), options, by_identity=True))
+    for i, value in enumerate(values):
+        if len(results) <= i:
+            results.append(np.empty(size, dtype=np.asarray(value).dtype))
+        results[i][where] = value
+
+
+def _dtype_for(run: Run, dims: Sequence[Dim], options: RecordOptions) -> Any:
+    if not all(is_array(dim) or is_number(dim) or dim is None for dim in dims):
+        raise ModelMeterError("arrays and symbols cannot be mixed in one call: substitute into the formula instead")
+    corner = [int(dim.max()) if is_array(dim) else dim for dim in dims]
+    top = record(lambda recorder: run(recorder, *corner), options)
+    numbers = (*top.numbers, *top.backward_numbers, top.peak()[1], top.saved_bytes)
+    return np.int64 if sum(numbers) < INT64_ROOM else object
+

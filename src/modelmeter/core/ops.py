@@ -1,0 +1,182 @@
+"""The operators layers are written with, by their aten names. Each states its shapes and calls one pricing rule."""
+
+from collections.abc import Sequence
+
+from modelmeter.core.conventions import FLOPS_PER_ELEMENT
+from modelmeter.core.dims import Dim, exact_div, floor_div, prod, same
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.pricing import elementwise, matmul
+from modelmeter.core.pricing import move as move
+from modelmeter.core.tensor import FP32, INT64, DType, Role, Shape, Tensor, check_last_dim
+
+_SAVES: dict[str, tuple[int, ...]] = {
+    "mul": (0, 1),  # each factor is the other's derivative
+    "div": (0, 1),
+    "pow": (0,),
+    "silu": (0,),
+    "gelu": (0,),
+    "native_layer_norm": (0,),
+}
+"""Inputs that an operator's backward needs (torch's derivatives.yaml); the others need none."""
+_SAVES_OUTPUT = frozenset({"_softmax", "sigmoid", "sqrt", "rsqrt"})
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """[... k] x [n k] -> [... n]: mm, or addmm with a bias. 2 * rows * k * n FLOPs; the bias counts none, as in torch."""
+    n, k = weight.shape
+    check_last_dim(x, k, "linear")
+    rows = prod(x.shape[:-1])
+    name = "mm" if bias is None else "addmm"
+    return matmul(name, x, weight, (*x.shape[:-1], n), 2 * k * n * rows, extra=bias)
+
+
+def bmm(a: Tensor, b: Tensor, *, causal: Dim = None) -> Tensor:
+    """[... m k] x [... k n] -> [... m n], 2 * batch * m * k * n FLOPs.
+
+    `causal` is the number of the m * n products that a causal mask leaves (then the cores do only those; a counter
+    still sees all).
+    """
+    *batch, m, k = a.shape
+    if not same(b.shape[-2], k):
+        raise ModelMeterError(f"bmm: inner sizes differ, {a!r} x {b!r}")
+    n = b.shape[-1]
+    per_product = 2 * prod([*batch, k])
+    needed = None if causal is None else per_product * causal
+    return matmul("bmm", a, b, (*batch, m, n), per_product * prod((m, n)), needed_flops=needed)
+
+
+def grouped_linear(x: Tensor, weight: Tensor, read_bytes: Dim) -> Tensor:
+    """[r k] x [E n k] -> [r n], each row by one of E experts: 2 * r * k * n FLOPs in all, `read_bytes` of the weights."""
+    _, n, k = weight.shape
+    check_last_dim(x, k, "grouped_linear")
+    rows = x.shape[0]
+    return matmul("mm", x, weight, (rows, n), 2 * k * n * rows, b_read_bytes=read_bytes)
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """[b c h w] * [o c kh kw] -> [b o h' w'], 2 * b * o * h' * w' * c * kh * kw FLOPs (padding counts as work)."""
+    batch, channels, height, width = x.shape
+    out_channels, in_channels, kernel_h, kernel_w = weight.shape
+    if not same(channels, in_channels):
+        raise ModelMeterError(f"conv2d takes {in_channels} channels, not {channels}")
+    out_h = _conv_side(height, kernel_h, stride, padding)
+    out_w = _conv_side(width, kernel_w, stride, padding)
+    out_shape = (batch, out_channels, out_h, out_w)
+    flops = prod((2 * in_channels * kernel_h * kernel_w, *out_shape))
+    return matmul("convolution", x, weight, out_shape, flops, extra=bias)
+
+
+def _conv_side(side: Dim, kernel: int, stride: int, padding: int) -> Dim:
+    if kernel == stride and padding == 0:
+        return exact_div(side, stride, "image side")
+    return floor_div(side + (2 * padding - kernel), stride) + 1
+
+
+def unary(name: str, x: Tensor, *, dtype: DType | None = None) -> Tensor:
+    """[...] -> [...]: an elementwise function of one tensor, or of a tensor and a number."""
+    flops = _flops(name, x.numel)
+    return elementwise(name, (x,), x.shape, dtype or x.dtype, flops, saves=_saves(name, 1), saves_output=_out(name))[0]
+
+
+def binary(name: str, a: Tensor, b: Tensor, *, dtype: DType | None = None, into: Tensor | None = None) -> Tensor:
+    """[...] op [...] -> broadcast of the two; the dtype of `a` unless given. Each input is read once at its own size."""
+    shape = broadcast(a.shape, b.shape)
+    numel = a.numel if shape is a.shape else b.numel if shape is b.shape else prod(shape)
+    flops = _flops(name, numel)
+    return elementwise(name, (a, b), shape, dtype or a.dtype, flops, saves=_saves(name, 2), into=into)[0]
+
+
+def broadcast(a: Shape, b: Shape) -> Shape:
+    """The shape of two tensors together: sides are equal or 1. Returns `a` or `b` itself where it covers the other."""
+    if a == b if all(type(d) is int for d in (*a, *b)) else a is b:
+        return a
+    long, short = (a, b) if len(a) >= len(b) else (b, a)
+    tail = long[len(long) - len(short) :]
+    sides = [y if same(x, 1) else x for x, y in zip(tail, short, strict=True)]
+    for x, y, side in zip(tail, short, sides, strict=True):
+        if not (side is x or side is y) or not (same(y, side) or same(y, 1)):
+            raise ModelMeterError(f"shapes {a} and {b} do not broadcast")
+    shape = (*long[: len(long) - len(short)], *sides)
+    for given in (a, b):
+        if len(given) == len(shape) and all(x is y or same(x, y) for x, y in zip(given, shape, strict=True)):
+            return given
+    return shape
+
+
+def reduce(name: str, x: Tensor, shape: Shape, *, dtype: DType | None = None) -> Tensor:
+    """[...] -> `shape`: a sum, mean or maximum; its FLOPs are those of the elements read."""
+    return elementwise(name, (x,), shape, dtype or x.dtype, _flops(name, x.numel), saves=_saves(name, 1))[0]
+
+
+def softmax(x: Tensor) -> Tensor:
+    """[... n] -> [... n] over the last axis, in the dtype of `x`."""
+    return unary("_softmax", x)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """[... n] -> [... n]; also writes mean and 1/std in fp32, as torch's kernel does."""
+    rows = (*x.shape[:-1], 1)
+    flops = _flops("native_layer_norm", x.numel)
+    more = ((rows, FP32), (rows, FP32))
+    return elementwise("native_layer_norm", (x, weight, bias), x.shape, x.dtype, flops, saves=(0,), more=more)[0]
+
+
+def topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """[r n] -> values [r k] and int64 indices [r k]."""
+    shape = (x.shape[0], k)
+    values, indices = elementwise("topk", (x,), shape, x.dtype, _flops("topk", x.numel), more=((shape, INT64),))
+    return values, indices
+
+
+def resize(name: str, x: Tensor, shape: Shape) -> Tensor:
+    """Interpolation of `x` to `shape` (bicubic with antialiasing, or linear); FLOPs of the elements written."""
+    return elementwise(name, (x,), shape, x.dtype, _flops(name, prod(shape)))[0]
+
+
+def cast(x: Tensor, dtype: DType) -> Tensor:
+    """`x.to(dtype)`: a copy, or `x` itself where it is of that dtype."""
+    return x if x.dtype is dtype else move("_to_copy", (x,), x.shape, dtype)
+
+
+def clone(x: Tensor, shape: Shape | None = None, *, when: Dim = 1) -> Tensor:
+    """A contiguous copy, where the real code makes one (`when` is 0 at the sizes at which it does not)."""
+    return move("clone", (x,), x.shape if shape is None else shape, x.dtype, when=when)
+
+
+def cat(parts: Sequence[Tensor], shape: Shape, *, role: Role = "activation") -> Tensor:
+    """Concatenation of `parts` to `shape`: reads all, writes all."""
+    return move("cat", parts, shape, parts[0].dtype, role=role)
+
+
+def gather(x: Tensor, indices: Tensor, shape: Shape, *, read_bytes: Dim = None, name: str = "index") -> Tensor:
+    """Rows of `x` picked by int64 `indices`: reads what it writes (and the indices), not the whole table."""
+    read = prod(shape) * x.dtype.itemsize if read_bytes is None else read_bytes
+    return move(name, (x, indices), shape, x.dtype, read_bytes=read)
+
+
+def index_add(into: Tensor, rows: Tensor) -> Tensor:
+    """Add `rows` [r n] to the rows of `into` [t n] that they belong to, in place; r * n additions."""
+    return elementwise("index_add_", (into, rows), into.shape, into.dtype, rows.numel, into=into)[0]
+
+
+def fill(name: str, shape: Shape, dtype: DType) -> Tensor:
+    """A new tensor written without reading any (zeros, arange, full)."""
+    return move(name, (), shape, dtype)
+
+
+def empty(shape: Shape, dtype: DType) -> Tensor:
+    """A new tensor, not written."""
+    return move("empty_like", (), shape, dtype, write_bytes=0)
+
+
+def _flops(name: str, elements: Dim) -> Dim:
+    per_element = FLOPS_PER_ELEMENT[name]
+    return elements if per_element == 1 else 0 if per_element == 0 else elements * per_element
+
+
+def _saves(name: str, arity: int) -> tuple[int, ...]:
+    return tuple(i for i in _SAVES.get(name, ()) if i < arity) if arity > 1 or name != "mul" else ()
+
+
+def _out(name: str) -> bool:
+    return name in _SAVES_OUTPUT

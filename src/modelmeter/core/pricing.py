@@ -1,0 +1,245 @@
+"""The operator and the four pricing rules: matmul, elementwise, move, fused. Nothing else in the calculus has a price."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+from modelmeter.core.cost import COST_FIELDS, Cost, add
+from modelmeter.core.dims import Dim
+from modelmeter.core.recorder import Recorder, Segment, current
+from modelmeter.core.tensor import DType, Role, Shape, Tensor
+
+Kind: TypeAlias = Literal["matmul", "elementwise", "move", "fused"]
+KINDS: tuple[Kind, ...] = ("matmul", "elementwise", "move", "fused")
+
+
+Numbers: TypeAlias = tuple[Dim, ...]
+"""The eight quantities of a `Cost`, in the order of `COST_FIELDS`: a tuple costs a tenth of an object to make."""
+NOTHING: Numbers = (0,) * len(COST_FIELDS)
+
+
+class Op:
+    """One operator that ran: its aten name, its kind, the dtype it computed in and its numbers. Holds no tensor."""
+
+    __slots__ = ("backward_numbers", "dtype", "kind", "name", "numbers", "shape")
+
+    def __init__(
+        self, name: str, kind: Kind, dtype: DType, shape: Shape, numbers: Numbers, backward: Numbers = NOTHING
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.dtype = dtype
+        self.shape = shape  # of the (first) output
+        self.numbers = numbers
+        self.backward_numbers = backward
+
+    @property
+    def cost(self) -> Cost:
+        """What it costs forward."""
+        return Cost.from_values(self.numbers)
+
+    @property
+    def backward(self) -> Cost:
+        """What its backward costs; zero unless recorded with gradients."""
+        return Cost.from_values(self.backward_numbers)
+
+    def __repr__(self) -> str:
+        return f"Op({self.name}, {self.kind}, {self.dtype.name}, {self.cost.flops} FLOPs, {self.cost.io_bytes} bytes)"
+
+
+def matmul(
+    name: str,
+    a: Tensor,
+    b: Tensor,
+    out_shape: Shape,
+    flops: Dim,
+    *,
+    extra: Tensor | None = None,
+    b_read_bytes: Dim = None,
+    needed_flops: Dim = None,
+) -> Tensor:
+    """A matrix product or convolution of `flops` FLOPs (2 a multiply-add); `extra` (a bias) is read too.
+
+    Runs on tensor cores in bf16, fp16, fp8 and int8, on CUDA cores in fp32. `b_read_bytes` replaces what is read of `b`
+    (of the experts, those hit); `needed_flops` is what the cores do where a counter sees more (a causal triangle).
+    Backward: its FLOPs once for each of the two operands that needs a gradient, as d(a) = d(out) b^T and
+    d(b) = a^T d(out); each reads d(out) and the other operand and writes the gradient.
+    """
+    recorder = current(name)
+    b_read = b.nbytes if b_read_bytes is None else b_read_bytes
+    needed = flops if needed_flops is None else needed_flops
+    needs_grad = a.needs_grad or b.needs_grad or (extra is not None and extra.needs_grad)
+    out = recorder.take(out_shape, a.dtype, needs_grad=needs_grad)
+    tensor, cuda = (needed, 0) if a.dtype.on_tensor_cores else (0, needed)
+    reads = _reads(((a, a.nbytes), (b, b_read)) if extra is None else ((a, a.nbytes), (b, b_read), (extra, extra.nbytes)))
+    op = Op(name, "matmul", a.dtype, out_shape, _numbers(tensor, cuda, flops, reads, out.nbytes))
+    if recorder.options.grad and needs_grad:
+        for x, size, other, other_size in ((a, a.nbytes, b, b_read), (b, b_read, a, a.nbytes)):
+            if x.needs_grad:
+                recorder.keep(other)
+                again = _reads(((out, out.nbytes), (other, other_size)))
+                op.backward_numbers = _plus(op.backward_numbers, _numbers(tensor, cuda, flops, again, size))
+    recorder.open.items.append(op)
+    return out
+
+
+def elementwise(
+    name: str,
+    inputs: Sequence[Tensor],
+    shape: Shape,
+    dtype: DType,
+    flops: Dim,
+    *,
+    saves: Sequence[int] = (),
+    saves_output: bool = False,
+    more: Sequence[tuple[Shape, DType]] = (),
+    into: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """An operator of `flops` vector FLOPs (CUDA cores) that reads `inputs` and writes an output (or `into`) and `more`.
+
+    Backward needs the inputs at the positions `saves`, the output if `saves_output`, and `more`. It does the same FLOPs
+    for each input that needs a gradient, reads d(out) and what was kept, writes the gradients.
+    """
+    recorder = current(name)
+    needs_grad = any([x.needs_grad for x in inputs])
+    out = recorder.take(shape, dtype, needs_grad=needs_grad) if into is None else into
+    results = (out, *[recorder.take(*spec) for spec in more]) if more else (out,)
+    count = flops if recorder.options.elementwise else 0
+    written: Dim = 0
+    for x in results:
+        written = add(written, x.nbytes)
+    op = Op(name, "elementwise", dtype, shape, _numbers(0, count, 0, _reads([(x, x.nbytes) for x in inputs]), written))
+    if recorder.options.grad and needs_grad:
+        kept = [*[inputs[i] for i in saves], *results[1:], *([out] if saves_output else [])]
+        for x in kept:
+            recorder.keep(x)
+        op.backward_numbers = _gradients(inputs, count, _reads([(x, x.nbytes) for x in (out, *kept)]))
+    recorder.open.items.append(op)
+    return results
+
+
+def move(
+    name: str,
+    inputs: Sequence[Tensor],
+    shape: Shape,
+    dtype: DType,
+    *,
+    read_bytes: Dim = None,
+    write_bytes: Dim = None,
+    role: Role = "activation",
+    into: Tensor | None = None,
+    when: Dim = 1,
+) -> Tensor:
+    """A copy, cast, gather, scatter, concatenation or fill: bytes and no FLOPs.
+
+    `read_bytes` and `write_bytes` replace what is read of the first input (rows of a table) and written, `role` is the
+    output's, `into` an output that exists already, `when` a 0/1 dim for a copy that some sizes do not need (then the
+    result is a view of the input). Backward reads d(out) and writes the inputs' gradients.
+    """
+    if type(when) is int and when == 0:
+        return inputs[0].view(*shape)
+    recorder = current(name)
+    needs_grad = any([x.needs_grad for x in inputs])
+    out = recorder.take(shape, dtype, role, needs_grad=needs_grad) if into is None else into
+    sizes = [x.nbytes for x in inputs]
+    if read_bytes is not None:
+        sizes[0] = read_bytes
+    written = out.nbytes if write_bytes is None else write_bytes
+    numbers = _numbers(0, 0, 0, _reads(list(zip(inputs, sizes, strict=True))), written, to_cache=out.role == "kv")
+    op = Op(name, "move", dtype, shape, numbers)
+    if recorder.options.grad and needs_grad:
+        op.backward_numbers = _gradients(inputs, 0, _reads(((out, out.nbytes),)))
+    if type(when) is not int:
+        op.numbers = tuple([value * when for value in op.numbers])
+        op.backward_numbers = tuple([value * when for value in op.backward_numbers])
+        _only_when(recorder, out, inputs[0], when)
+    recorder.open.items.append(op)
+    return out
+
+
+def fused(function: Callable[..., Tensor], name: str, *, recomputes: int = 0) -> Callable[..., Tensor]:
+    """`function` as one kernel: the same FLOPs; only the tensors passed in and the result reach memory.
+
+    Backward: that of its operators, its first `recomputes` matrix products again (a flash kernel keeps no scores), and
+    reads d(out), the inputs and the output, writes the inputs' gradients.
+    """
+
+    def kernel(*args: Any, **kwargs: Any) -> Tensor:
+        recorder = current(name)
+        outside = recorder.open
+        inside = recorder.segment = Segment(None)
+        recorder.muted += 1
+        result = function(*args, **kwargs)
+        shape, dtype, needs_grad = result.shape, result.dtype, result.needs_grad
+        del result  # what happens inside ends inside
+        recorder.muted -= 1
+        recorder.segment = outside
+        inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        out = recorder.take(shape, dtype, needs_grad=needs_grad)
+        reads = _reads([(x, x.nbytes) for x in inputs])
+        op = Op(name, "fused", out.dtype, out.shape, _numbers(*inside.numbers[:3], reads, out.nbytes))
+        if recorder.options.grad and out.needs_grad:
+            op.backward_numbers = _fused_backward(recorder, inside, inputs, out, recomputes)
+        recorder.open.items.append(op)
+        return out
+
+    return kernel
+
+
+def _fused_backward(recorder: Recorder, inside: Segment, inputs: list[Tensor], out: Tensor, recomputes: int) -> Numbers:
+    """FLOPs of the parts and of what is computed again; bytes of the inputs, the output, d(out) and the gradients."""
+    products = [item for item in inside.items if isinstance(item, Op) and item.kind == "matmul"]
+    flops = inside.backward_numbers[:3]
+    for op in products[:recomputes]:
+        flops = _plus(flops, op.numbers[:3])
+    for x in (*inputs, out):
+        recorder.keep(x)
+    reads = _reads([(out, out.nbytes * 2), *[(x, x.nbytes) for x in inputs]])
+    return _plus(_numbers(*flops, _reads(()), 0), _gradients(inputs, 0, reads))
+
+
+def _gradients(inputs: Sequence[Tensor], flops: Dim, reads: tuple[Dim, Dim, Dim]) -> Numbers:
+    """One kernel that reads `reads` and writes the gradient of each input that needs one, `flops` FLOPs each."""
+    wanted = [x for x in inputs if x.needs_grad]
+    written: Dim = 0
+    for x in wanted:
+        written = add(written, x.nbytes)
+    return _numbers(0, flops * len(wanted), 0, reads, written)
+
+
+def _only_when(recorder: Recorder, result: Tensor, source: Tensor, when: Dim) -> None:
+    """A copy that some sizes do not need takes memory where it is made; where it is not, it is a view of `source`."""
+    storage = result.storage
+    if storage is not None:
+        recorder.open.events.pop()
+        storage.nbytes = storage.nbytes * when
+        storage.base = source.storage
+        recorder.open.events.append((1, storage.nbytes))
+
+
+def _reads(pairs: Sequence[tuple[Tensor, Dim]]) -> tuple[Dim, Dim, Dim]:
+    """(weight, activation, KV) bytes read."""
+    weight: Dim = 0
+    activation: Dim = 0
+    kv: Dim = 0
+    for x, num_bytes in pairs:
+        if x.role == "activation":
+            activation = add(activation, num_bytes)
+        elif x.role == "weight":
+            weight = add(weight, num_bytes)
+        else:
+            kv = add(kv, num_bytes)
+    return weight, activation, kv
+
+
+def _numbers(
+    tensor: Dim, cuda: Dim, counted: Dim, reads: tuple[Dim, Dim, Dim], written: Dim, *, to_cache: bool = False
+) -> Numbers:
+    """In the order of `COST_FIELDS`. The gradient of a weight is written as an activation."""
+    weight, activation, kv = reads
+    if to_cache:
+        return (tensor, cuda, counted, weight, activation, 0, kv, written)
+    return (tensor, cuda, counted, weight, activation, written, kv, 0)
+
+
+def _plus(a: Numbers, b: Numbers) -> Numbers:
+    return tuple([add(x, y) for x, y in zip(a, b, strict=True)])

@@ -1,0 +1,176 @@
+"""Recording: what a run of `forward` on shape-only tensors leaves behind, a tree of segments of operators.
+
+A segment is one layer's call: its own operators and its children's segments, in order. Segments are remembered by the
+shapes that made them, so equal layers are recorded once. A recording is single-threaded.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from modelmeter.core.cost import COST_FIELDS, add
+from modelmeter.core.dims import Dim, largest
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.tensor import DType, Role, Shape, Storage, Tensor
+
+if TYPE_CHECKING:
+    from modelmeter.core.layer import Layer
+    from modelmeter.core.pricing import Op
+
+
+@attrs.frozen(kw_only=True)
+class RecordOptions:
+    """What a recording counts: `elementwise` FLOPs or none; `grad`, the backward pass too, with `weight_grads` or none."""
+
+    grad: bool = False
+    weight_grads: bool = True
+    elementwise: bool = True
+
+
+class Segment:
+    """One call of one layer: operators and child calls in order, and when memory was taken and given back."""
+
+    __slots__ = ("_backward_numbers", "_numbers", "_peak", "events", "items", "layer", "saved")
+
+    def __init__(self, layer: "Layer | None") -> None:
+        self.layer = layer
+        self.items: list[Op | Segment] = []
+        self.events: list[tuple[int, Any]] = []  # (1 | -1, bytes) taken | given back; (0, child)
+        self.saved: list[Dim] = []  # bytes kept for backward, each storage once
+        self._numbers: tuple[Dim, ...] | None = None
+        self._backward_numbers: tuple[Dim, ...] | None = None
+        self._peak: tuple[Dim, Dim] | None = None
+
+    @property
+    def numbers(self) -> tuple[Dim, ...]:
+        """The eight quantities of a `Cost`, over own operators and children."""
+        if self._numbers is None:
+            self._numbers = _fold([item.numbers for item in self.items])
+        return self._numbers
+
+    @property
+    def backward_numbers(self) -> tuple[Dim, ...]:
+        """The same for the backward pass."""
+        if self._backward_numbers is None:
+            self._backward_numbers = _fold([item.backward_numbers for item in self.items])
+        return self._backward_numbers
+
+    @property
+    def saved_bytes(self) -> Dim:
+        """Bytes kept for backward in this call and its children."""
+        total: Dim = 0
+        for num_bytes in self.saved:
+            total = add(total, num_bytes)
+        for item in self.items:
+            if isinstance(item, Segment):
+                total = add(total, item.saved_bytes)
+        return total
+
+    def peak(self) -> tuple[Dim, Dim]:
+        """(bytes still held at the end, largest number of bytes held at once), both relative to the start."""
+        if self._peak is None:
+            live: Dim = 0
+            candidates: list[Dim] = [0]
+            for sign, what in self.events:
+                if sign == 1:
+                    live = add(live, what)
+                    candidates.append(live)
+                elif sign == -1:
+                    live = live - what
+                else:
+                    net, top = what.peak()
+                    candidates.append(add(live, top))
+                    live = add(live, net)
+            self._peak = (live, largest(candidates))
+        return self._peak
+
+
+def _fold(parts: list[tuple[Dim, ...]]) -> tuple[Dim, ...]:
+    """Sum, quantity by quantity. What was met n times (equal layers share theirs) is scaled, not added n times."""
+    times: dict[int, int] = {}
+    distinct: dict[int, tuple[Dim, ...]] = {}
+    for numbers in parts:
+        key = id(numbers)
+        distinct[key] = numbers
+        times[key] = times.get(key, 0) + 1
+    totals: list[Dim] = [0] * len(COST_FIELDS)
+    for key, numbers in distinct.items():
+        n = times[key]
+        for i, value in enumerate(numbers):
+            if type(value) is not int:
+                totals[i] = totals[i] + (value if n == 1 else value * n)
+            elif value:
+                totals[i] += value * n
+    return tuple(totals)
+
+
+class Recorder:
+    """The state of one recording: options, the open segment, and the memo for shapes that cannot be hashed by value."""
+
+    def __init__(self, options: RecordOptions, *, by_identity: bool) -> None:
+        self.options = options
+        self.segment: Segment | None = Segment(None)
+        self.by_identity = by_identity  # arrays: remembered by identity, for this recording only
+        self.local_memo: dict[Any, Any] = {}
+        self.muted = 0  # inside a fused operator nothing is kept for backward
+
+    def take(self, shape: Shape, dtype: DType, role: Role = "activation", *, needs_grad: bool = False) -> Tensor:
+        """A new tensor in new memory, given back when its last view dies."""
+        out = Tensor(shape, dtype, role, None, needs_grad)
+        if role == "activation":
+            out.storage = Storage(self, out.nbytes)
+            self.open.events.append((1, out.storage.nbytes))
+        return out
+
+    @property
+    def open(self) -> Segment:
+        """The segment being recorded."""
+        if self.segment is None:
+            raise ModelMeterError("this recording has ended: its tensors cannot be used again")
+        return self.segment
+
+    def freed(self, num_bytes: Dim) -> None:
+        """Called by a storage at its end of life; after the recording it no longer matters."""
+        if self.segment is not None:
+            self.segment.events.append((-1, num_bytes))
+
+    @contextmanager
+    def untracked(self) -> Iterator[None]:
+        """Memory taken and given back inside does not count: the caller has accounted for it."""
+        segment, mark = self.open, len(self.open.events)
+        yield
+        del segment.events[mark:]
+
+    def keep(self, tensor: Tensor) -> None:
+        """Keep a tensor for backward: its storage counts once."""
+        storage = tensor.storage
+        if storage is not None and not storage.saved and not self.muted:
+            storage.saved = True
+            self.open.saved.append(storage.nbytes)
+
+
+_current: Recorder | None = None
+
+
+def current(call: str) -> Recorder:
+    """The recorder at work. Raises when `call` happens outside a recording."""
+    if _current is None:
+        raise ModelMeterError(f"{call} runs inside a recording only: ask layer.trace() or layer.get_forward_cost()")
+    return _current
+
+
+def record(run: Callable[[Recorder], Any], options: RecordOptions, *, by_identity: bool = False) -> Segment:
+    """Record `run` and return its root segment. Recordings do not nest."""
+    global _current  # noqa: PLW0603 - operators find their recorder without threading it through every forward
+    if _current is not None:
+        raise ModelMeterError("a recording is running: forward() must not ask for costs")
+    recorder = _current = Recorder(options, by_identity=by_identity)
+    root = recorder.open
+    try:
+        run(recorder)
+    finally:
+        _current = None
+        recorder.segment = None
+    return root

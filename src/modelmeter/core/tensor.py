@@ -1,0 +1,107 @@
+"""Tensors that have a shape, a dtype and a role, but no data."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from modelmeter.core.dims import Dim, prod, same
+from modelmeter.core.errors import ModelMeterError
+
+if TYPE_CHECKING:
+    from modelmeter.core.recorder import Recorder
+
+Role: TypeAlias = Literal["activation", "weight", "kv"]
+Shape: TypeAlias = tuple[Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """An element type: its size in bytes, and whether a matmul in it runs on tensor cores."""
+
+    name: str
+    itemsize: int
+    on_tensor_cores: bool
+
+
+BF16 = DType("bf16", 2, True)
+FP16 = DType("fp16", 2, True)
+FP8 = DType("fp8", 1, True)
+INT8 = DType("int8", 1, True)
+FP32 = DType("fp32", 4, False)
+INT64 = DType("int64", 8, False)
+BOOL = DType("bool", 1, False)
+DTYPES = {dtype.name: dtype for dtype in (BF16, FP16, FP8, INT8, FP32, INT64, BOOL)}
+
+
+class Storage:
+    """Memory that views share. Its end of life is what frees it, as in CPython the real tensor's does."""
+
+    __slots__ = ("base", "nbytes", "recorder", "saved")
+
+    def __init__(self, recorder: "Recorder", nbytes: Dim, base: "Storage | None" = None) -> None:
+        self.recorder = recorder
+        self.nbytes = nbytes
+        self.saved = False
+        self.base = base  # kept alive by a copy that is a view at some sizes
+
+    def __del__(self) -> None:
+        self.recorder.freed(self.nbytes)
+
+
+class Tensor:
+    """A shape, a dtype and a role. `storage` is None for weights and the KV cache: they are resident, not temporary."""
+
+    __slots__ = ("_numel", "dtype", "needs_grad", "role", "shape", "storage")
+
+    def __init__(
+        self,
+        shape: Shape,
+        dtype: DType,
+        role: Role = "activation",
+        storage: Storage | None = None,
+        needs_grad: bool = False,
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.role = role
+        self.storage = storage
+        self.needs_grad = needs_grad
+        self._numel: Dim = None
+
+    @property
+    def numel(self) -> Dim:
+        """Number of elements."""
+        if self._numel is None:
+            self._numel = prod(self.shape)
+        return self._numel
+
+    @property
+    def nbytes(self) -> Dim:
+        """Bytes of this view (a slice is charged its own size)."""
+        return self.numel * self.dtype.itemsize
+
+    def view(self, *shape: Dim) -> "Tensor":
+        """The same elements in another shape or order of axes; free. Raises when the numbers of elements differ."""
+        out = Tensor(shape, self.dtype, self.role, self.storage, self.needs_grad)
+        if type(self.numel) is int and type(out.numel) is int:
+            if self.numel != out.numel:
+                raise ModelMeterError(f"cannot view {_show(self.shape)} as {_show(shape)}: {self.numel} != {out.numel}")
+        else:
+            out._numel = self._numel
+        return out
+
+    def narrow(self, *shape: Dim) -> "Tensor":
+        """A part of this tensor (a slice, one of several chunks); free."""
+        return Tensor(shape, self.dtype, self.role, self.storage, self.needs_grad)
+
+    def __repr__(self) -> str:
+        return f"Tensor({_show(self.shape)}, {self.dtype.name}, {self.role})"
+
+
+def check_last_dim(x: Tensor, expected: int, what: str) -> None:
+    """Raise unless the last axis of `x` has `expected` elements."""
+    if not same(x.shape[-1], expected):
+        raise ModelMeterError(f"{what} takes [... {expected}], not {_show(x.shape)}")
+
+
+def _show(shape: Shape) -> str:
+    return "[" + " ".join(str(dim) for dim in shape) + "]"

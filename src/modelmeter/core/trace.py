@@ -1,0 +1,99 @@
+"""The trace: the operators of one recording, and the folds over them."""
+
+from collections.abc import Iterator
+
+import attrs
+
+from modelmeter.core.cost import Cost
+from modelmeter.core.dims import Dim
+from modelmeter.core.pricing import Op
+from modelmeter.core.recorder import Segment
+
+
+@attrs.frozen
+class OpTotal:
+    """All calls of one operator: how many, and their cost."""
+
+    calls: int
+    cost: Cost
+
+
+@attrs.frozen
+class Trace:
+    """What ran, in order, under the real module's paths. Everything else is a sum over it."""
+
+    root: Segment = attrs.field(repr=False)
+
+    @property
+    def total(self) -> Cost:
+        """The cost of all operators."""
+        return Cost.from_values(self.root.numbers)
+
+    @property
+    def backward(self) -> Cost:
+        """The cost of the backward pass; zero unless recorded with gradients."""
+        return Cost.from_values(self.root.backward_numbers)
+
+    @property
+    def saved_bytes(self) -> Dim:
+        """Bytes of activations kept for the backward pass, each storage once."""
+        return self.root.saved_bytes
+
+    @property
+    def peak_bytes(self) -> Dim:
+        """Largest number of activation bytes alive at once, the inputs included."""
+        return self.root.peak()[1]
+
+    def operators(self) -> Iterator[tuple[str, Op]]:
+        """(module path, operator) in the order they ran, every layer listed."""
+        for path, segment in self.segments():
+            for item in segment.items:
+                if isinstance(item, Op):
+                    yield path, item
+
+    def segments(self) -> Iterator[tuple[str, Segment]]:
+        """(module path, call) of every layer, parents before children; the root has the path ""."""
+        yield from _walk("", self.root)
+
+    def by_layer(self, depth: int | None = None) -> dict[str, Cost]:
+        """The cost of each module path.
+
+        Without `depth` every module, its children included (a parent holds the sum of its children and its own
+        operators). With `depth` the paths are cut to that many names: disjoint rows that add up to `total`.
+        """
+        sums: dict[str, Cost] = {}
+        if depth is None:
+            for path, segment in self.segments():
+                sums[path] = sums.get(path, Cost()) + Cost.from_values(segment.numbers)
+            return sums
+        for path, op in self.operators():
+            short = ".".join(path.split(".")[:depth])
+            sums[short] = sums.get(short, Cost()) + op.cost
+        return sums
+
+    def by_op(self) -> dict[str, OpTotal]:
+        """The calls and cost of each operator name, in the order of first appearance."""
+        sums: dict[str, OpTotal] = {}
+        for _, op in self.operators():
+            before = sums.get(op.name, OpTotal(0, Cost()))
+            sums[op.name] = OpTotal(before.calls + 1, before.cost + op.cost)
+        return sums
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.operators())
+
+
+def _walk(path: str, segment: Segment) -> Iterator[tuple[str, Segment]]:
+    yield path, segment
+    calls: dict[int, int] = {}
+    for item in segment.items:
+        if isinstance(item, Op) or item.layer is None:
+            continue
+        layer = item.layer
+        name = ""
+        if segment.layer is not None:
+            names = segment.layer.child_names(layer)
+            nth = calls.get(id(layer), 0)
+            calls[id(layer)] = nth + 1
+            name = names[nth % len(names)]
+        yield from _walk(f"{path}.{name}" if path and name else path or name, item)
