@@ -1,0 +1,138 @@
+"""The decoder's attention. Twins of LlamaRotaryEmbedding, LlamaAttention and LlamaFlashAttention2 (transformers 4.46).
+
+The vendor's decoder uses these classes. transformers 5's own attention differs in where the rotary table is computed:
+once a model, elementwise (`RotaryEmbedding`), instead of inside every layer as a matrix product.
+"""
+
+from typing import Any, Unpack
+
+from modelmeter.core import ops
+from modelmeter.core.dims import Dim
+from modelmeter.core.kv_cache import PastKV
+from modelmeter.core.layer import InputSize, Layer
+from modelmeter.core.recorder import Recorder
+from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
+from modelmeter.models.deepseek_ocr.config import Conventions, DecoderConfig
+from modelmeter.nn.attention import (
+    apply_rotary,
+    causal_products,
+    contiguous_queries,
+    eager_attention,
+    flash_attention,
+    merge_heads,
+    repeat_kv,
+)
+from modelmeter.nn.linear import Linear
+from modelmeter.nn.token import CachedLayer
+
+
+class LlamaRotaryEmbedding(Layer):
+    """Position ids [p q] -> cos, sin [p q d]: a batched product of [d/2 1] by [1 q] in fp32 that FLOP counters see."""
+
+    def __init__(self, head_dim: int, **size: Unpack[InputSize]) -> None:
+        super().__init__(**size)
+        self.head_dim = head_dim
+
+    def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
+        seq_len, _ = sizes
+        return (recorder.take((1, seq_len), INT64),)
+
+    def forward(self, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        positions, queries = position_ids.shape
+        half = self.head_dim // 2
+        inv_freq = Tensor((positions, half, 1), FP32, "weight")  # a buffer, not a parameter
+        freqs = ops.bmm(inv_freq, ops.cast(position_ids, FP32).view(positions, 1, queries))
+        freqs = freqs.view(positions, queries, half)
+        return _cos_sin(freqs)
+
+
+class RotaryEmbedding(LlamaRotaryEmbedding):
+    """Position ids [p q] -> cos, sin [p q d], elementwise: transformers 5's, called once a model."""
+
+    def forward(self, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        positions, queries = position_ids.shape
+        inv_freq = Tensor((self.head_dim // 2,), FP32, "weight")
+        freqs = ops.binary("mul", ops.cast(position_ids, FP32).view(positions, queries, 1), inv_freq)
+        return _cos_sin(freqs)
+
+
+def _cos_sin(freqs: Tensor) -> tuple[Tensor, Tensor]:
+    emb = ops.cat((freqs, freqs), (*freqs.shape[:-1], 2 * freqs.shape[-1]))
+    cos = ops.unary("mul", ops.unary("cos", emb))
+    sin = ops.unary("mul", ops.unary("sin", emb))
+    return ops.cast(cos, BF16), ops.cast(sin, BF16)
+
+
+class LlamaAttention(CachedLayer):
+    """[b q hidden] -> [b q hidden] over cached and new keys, eager: scores in memory, softmax in fp32."""
+
+    def __init__(
+        self, config: DecoderConfig, conventions: Conventions | None = None, **size: Unpack[InputSize]
+    ) -> None:
+        conventions = conventions or Conventions()
+        super().__init__(
+            config.hidden_size, config.num_key_value_heads, config.head_dim, conventions.cache, **size
+        )
+        self.conventions = conventions
+        self.num_heads = config.num_attention_heads
+        bias, kv_width = config.attention_bias, config.num_key_value_heads * config.head_dim
+        self.q_proj = Linear(config.hidden_size, config.hidden_size, bias)
+        self.k_proj = Linear(config.hidden_size, kv_width, bias)
+        self.v_proj = Linear(config.hidden_size, kv_width, bias)
+        self.o_proj = Linear(config.hidden_size, config.hidden_size, bias)
+        if conventions.implementation == "vendor":
+            self.rotary_emb = LlamaRotaryEmbedding(config.head_dim)
+
+    def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
+        queries, batch, past = sizes
+        x = recorder.take((batch, queries, self.hidden_size), BF16)
+        return x, *decoder_inputs(recorder, self.conventions, self.head_dim, queries, batch, past)
+
+    def forward(self, x: Tensor, positions: Any, mask: Tensor | None, past: PastKV | None) -> Tensor:
+        """`positions` are ids [p q] (vendor), or the rotary table (cos, sin) [p q d] each (transformers)."""
+        batch, queries, _ = x.shape
+        q = self.q_proj(x).view(batch, self.num_heads, queries, self.head_dim)
+        k = self.k_proj(x).view(batch, self.num_kv_heads, queries, self.head_dim)
+        v = self.v_proj(x).view(batch, self.num_kv_heads, queries, self.head_dim)
+        cos, sin = self.rotary_emb(positions) if isinstance(positions, Tensor) else positions
+        q, k = apply_rotary(q, cos, sin), apply_rotary(k, cos, sin)
+        if past is not None:
+            k, v = past.update(k, v)
+        groups = self.num_heads // self.num_kv_heads
+        return self.o_proj(self._attend(q, k, v, mask, groups))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Tensor:
+        k, v = repeat_kv(k, groups), repeat_kv(v, groups)
+        products = causal_products(q.shape[2], k.shape[2], self.conventions.causal)
+        q = contiguous_queries(q)
+        return merge_heads(eager_attention(q, k, v, mask, products=products))
+
+
+class LlamaFlashAttention2(LlamaAttention):
+    """[b q hidden] -> [b q hidden] in one kernel: no mask, no scores in memory; it reads grouped KV heads as they are."""
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Tensor:
+        batch, _, queries, _ = q.shape
+        keys = k.shape[2]
+        products = causal_products(queries, keys, self.conventions.causal)
+        # Every query head meets its group's keys: grouped heads as one product of groups * queries rows.
+        heads = (batch, self.num_kv_heads, groups * queries, self.head_dim)
+        grouped = None if products is None else groups * products
+        out = flash_attention(q.view(*heads), k, v, masks_itself=True, products=grouped)
+        return out.view(batch, queries, self.num_heads * self.head_dim)
+
+
+def decoder_inputs(
+    recorder: Recorder, conventions: Conventions, head_dim: int, queries: Dim, batch: Dim, past: Dim
+) -> tuple[Any, ...]:
+    """(positions, mask, past) that a decoder layer is given: what the model around it has computed."""
+    rows = 1 if conventions.position_ids == "shared" else batch
+    positions: Any = recorder.take((rows, queries), INT64)
+    if conventions.implementation == "transformers":
+        table = (rows, queries, head_dim)
+        positions = (recorder.take(table, BF16), recorder.take(table, BF16))
+    eager = conventions.attention == "eager"
+    mask = recorder.take((batch, 1, queries, past + queries), BF16) if eager else None
+    return positions, mask, PastKV(length=past, style=conventions.cache)
+
+

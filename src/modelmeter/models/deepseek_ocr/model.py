@@ -1,0 +1,434 @@
+"""`DeepseekOCRModel`: one stateful model object through vision, prefill and decode."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from modelmeter.core.cost import Cost, StageCost
+from modelmeter.core.dims import Dim, as_dim, is_array, is_number, same
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.evaluate import Run, evaluate, fold
+from modelmeter.core.kv_cache import PastKV, SyntheticKVCache
+from modelmeter.core.layer import Layer
+from modelmeter.core.metrics import Metrics
+from modelmeter.core.recorder import Recorder, RecordOptions, Segment
+from modelmeter.core.tensor import BF16, INT64
+from modelmeter.core.trace import Trace
+from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
+from modelmeter.models.deepseek_ocr.network import (
+    Backbone,
+    DeepseekOCRForCausalLM,
+    VisionStage,
+    VisionTower,
+    build_network,
+)
+from modelmeter.models.deepseek_ocr.run import RunCost, sum_of_steps
+from modelmeter.models.deepseek_ocr.views import ViewPlan
+from modelmeter.nn.token import CachedLayer, TokenLayer, check_cache
+
+OperationMode: TypeAlias = Literal["vision", "prefill", "decode"]
+
+
+@attrs.frozen(kw_only=True)
+class _Step:
+    """One forward pass: `queries` tokens of `batch` sequences after `past` cached ones; decode's past is the cache's."""
+
+    mode: OperationMode
+    batch: Dim
+    queries: Dim = 0
+    past: Dim = 0
+    images: bool = False
+
+
+class DeepseekOCRModel(Metrics):
+    """The analytic model. `start_*`, `set_*`, `extend_prefill` and `decode_one_token` move its state; asking does not.
+
+    A single-run object, not thread-safe. Every cost question answers for the stage last started.
+    """
+
+    def __init__(
+        self, network: DeepseekOCRForCausalLM, conventions: Conventions, config: DeepseekOCRConfig | None = None
+    ) -> None:
+        self.network = network
+        self.conventions = conventions
+        self.config = config
+        self._vision_stage = VisionStage(network.model)
+        self._views: ViewPlan | None = None
+        self._cache: SyntheticKVCache | None = None
+        self._step: _Step | None = None
+        self._prefills: list[_Step] = []
+        self._decode_tokens: Dim = None
+        self._workload: tuple[Dim, Dim] | None = None
+
+    @classmethod
+    def from_config(cls, config: DeepseekOCRConfig | None = None, **conventions: Any) -> "DeepseekOCRModel":
+        """The model of `config` (default: the released one); keywords as in `Conventions`."""
+        config = config or DeepseekOCRConfig()
+        chosen = make_conventions(conventions).check(config)
+        return cls(build_network(config, chosen), chosen, config)
+
+    @classmethod
+    def from_layers(
+        cls,
+        vision_layer: Layer | None,
+        decoder_layer: Layer | Sequence[Layer],
+        num_decoder_layers: int = 0,
+        head: Layer | None = None,
+        **conventions: Any,
+    ) -> "DeepseekOCRModel":
+        """A model of given layers. `decoder_layer` is one layer, repeated `num_decoder_layers` times, or a sequence.
+
+        The vision layer is called once for each batch of views, a decoder layer as `layer(x, positions, mask, past)`.
+        """
+        chosen = make_conventions(conventions)
+        if isinstance(decoder_layer, Layer):
+            layers = [decoder_layer] * as_dim(num_decoder_layers, "num_decoder_layers")
+        else:
+            layers = list(decoder_layer)
+            if num_decoder_layers not in (0, len(layers)):
+                raise ModelMeterError(f"num_decoder_layers is {num_decoder_layers}, but {len(layers)} layers were given")
+        sized = [layer.hidden_size for layer in layers if isinstance(layer, TokenLayer)]
+        hidden = sized[0] if sized else DeepseekOCRConfig().decoder.hidden_size
+        backbone = Backbone(vision_layer, layers, hidden, chosen)
+        return cls(DeepseekOCRForCausalLM(backbone, head, chosen), chosen)
+
+    # State
+
+    @property
+    def operation_mode(self) -> OperationMode:
+        """ "vision", "prefill" or "decode"."""
+        return self._started("operation_mode").mode
+
+    @property
+    def views(self) -> ViewPlan | None:
+        """The views of a page; None: text only."""
+        return self._views
+
+    @property
+    def kv_cache(self) -> SyntheticKVCache | None:
+        """The cache of the run; None before the first prefill."""
+        return self._cache
+
+    def set_views(self, views: ViewPlan | None) -> None:
+        """Set the views of each page, or None for text only. Takes effect with the next `start_*`."""
+        if views is not None and not isinstance(views, ViewPlan):
+            raise ModelMeterError(f"set_views() takes a ViewPlan, as plan_views() gives, or None, not {views!r}")
+        self._views = views
+
+    def configure_workload(
+        self, context_len: Dim, batch_size: Dim = 1, views: ViewPlan | None = None, decode_tokens: Dim = None
+    ) -> None:
+        """Set views and the defaults of `start_prefill` and `simulate_run` in one call."""
+        context = self._context(context_len, views)
+        batch = as_dim(batch_size, "batch_size")
+        tokens = None if decode_tokens is None else as_dim(decode_tokens, "decode_tokens", least=0)
+        self.set_views(views)
+        self._workload, self._decode_tokens = (context, batch), tokens
+
+    def start_vision(self, batch_size: Dim = 1) -> None:
+        """Vision of `batch_size` pages of the views set."""
+        batch = as_dim(batch_size, "batch_size")
+        self._need_vision("start_vision()")
+        if self._views is None:
+            raise ModelMeterError("start_vision() needs views: call set_views(plan_views(width, height)) first")
+        self._step = _Step(mode="vision", batch=batch, images=True)
+
+    def start_prefill(
+        self, context_len: Dim = None, batch_size: Dim = None, kv_cache: SyntheticKVCache | None = None
+    ) -> SyntheticKVCache:
+        """Prefill of `context_len` tokens (image tokens included) of `batch_size` sequences from an empty past.
+
+        Adopts `kv_cache`, else its own, else makes one; it then holds `context_len` tokens. Returns it. Sizes left out
+        are those of `configure_workload`, a batch of 1 without. Raises when the context is shorter than the image
+        tokens, or the cache has other heads or another batch.
+        """
+        if context_len is None and self._workload is None:
+            raise ModelMeterError("start_prefill() needs context_len: give it, or call configure_workload() first")
+        if context_len is None and self._workload is not None:
+            context_len, default_batch = self._workload
+        else:
+            default_batch = 1
+        batch = as_dim(default_batch if batch_size is None else batch_size, "batch_size")
+        self._need_decoder("start_prefill()")
+        context = self._context(context_len, self._views)
+        if self._views is not None:
+            self._need_vision("start_prefill() with views")
+        cache = self._adopt(kv_cache, batch)
+        cache.context_len, cache.decode_len = context, 0
+        self._cache = cache
+        self._step = _Step(mode="prefill", batch=batch, queries=context, images=self._views is not None)
+        self._prefills = [self._step]
+        return cache
+
+    def extend_prefill(self, num_tokens: Dim) -> None:
+        """Prefill another chunk of `num_tokens` tokens onto the cache."""
+        tokens = as_dim(num_tokens, "num_tokens")
+        cache = self._cached("extend_prefill()")
+        self._step = _Step(mode="prefill", batch=cache.batch, queries=tokens, past=cache.total_len())
+        self._prefills.append(self._step)
+        cache.context_len = cache.context_len + tokens
+
+    def start_decode(self, kv_cache: SyntheticKVCache | None = None) -> None:
+        """Decode after a prefill, or from a cache that holds one."""
+        self._need_decoder("start_decode()")
+        if kv_cache is not None:
+            cache = self._adopt(kv_cache, kv_cache.batch)
+            if is_number(cache.total_len()) and cache.total_len() == 0:
+                raise ModelMeterError("start_decode() got an empty KV cache: prefill it with start_prefill() first")
+            if cache is not self._cache:
+                self._prefills = [_Step(mode="prefill", batch=cache.batch, queries=cache.context_len)]
+            self._cache = cache
+        cache = self._cached("start_decode()")
+        self._step = _Step(mode="decode", batch=cache.batch, queries=1)
+
+    def decode_one_token(self) -> None:
+        """Write one token to the cache: the next one attends to one more."""
+        cache = self._cached("decode_one_token()")
+        if self._step is None or self._step.mode != "decode":
+            raise ModelMeterError("decode_one_token() runs in decode: call start_decode() first")
+        cache.update()
+
+    # Questions
+
+    def parameter_count(self) -> int:
+        """Number of weights of all parts."""
+        return self.network.parameter_count()
+
+    def parameter_bytes(self) -> int:
+        """Bytes of weights resident: all parts, the same in every stage."""
+        return self.network.parameter_bytes()
+
+    def kv_cache_bytes(self) -> Dim:
+        """Bytes cached: prefilled tokens and those decoded so far; 0 in the vision stage."""
+        if self._cache is None or self._started("kv_cache_bytes()").mode == "vision":
+            return 0
+        return self._cache.size_bytes()
+
+    def trace(self, *, elementwise: bool | None = None, grad: bool = False, frozen_weights: bool = False) -> Trace:
+        """The operators of the stage last started."""
+        step = self._started("trace()")
+        counted = self.conventions.elementwise if elementwise is None else elementwise
+        options = RecordOptions(grad=grad, weight_grads=not frozen_weights, elementwise=counted)
+        return Trace(evaluate(self._runner(step), self._dims(step), options))
+
+    def simulate_run(self, decode_tokens: Dim = None) -> RunCost:
+        """The whole run: the prefill done so far (with its chunks) and then `decode_tokens` decode steps.
+
+        Its decode total is the sum over as many `decode_one_token()`. State is not moved. With nothing prefilled yet it
+        runs the workload of `configure_workload`.
+        """
+        tokens = self._decode_tokens if decode_tokens is None else decode_tokens
+        if tokens is None:
+            raise ModelMeterError("simulate_run() needs decode_tokens: give it, or call configure_workload() with it")
+        tokens = as_dim(tokens, "decode_tokens", least=0)
+        if not self._prefills and self._workload is None:
+            raise ModelMeterError("simulate_run() needs a prefill: call start_prefill(context_len, batch_size) first")
+        prefills = self._prefills or [self._first_prefill()]
+        last = prefills[-1]
+        cached = last.past + last.queries
+        parts = [self._stage_cost(step, step.past + step.queries) for step in prefills]
+        return sum_of_steps(parts, tokens, cached, lambda past: self._decode_cost(past, last.batch))
+
+    def part_costs(self) -> dict[str, StageCost]:
+        """The stage's cost by part: sam, clip, projector, embedding, decoder, lm_head; FLOPs and bytes add up.
+
+        `activations_bytes` of a part is what it takes at its own peak, beyond what was there when it began.
+        """
+        root = self.trace().root
+        owner = self._owners()
+        totals = dict.fromkeys(PARTS, Cost())
+        peaks: dict[str, Dim] = dict.fromkeys(PARTS, 0)
+        _split(root, "decoder", owner, totals, peaks)
+        weights = self._part_weights(owner)
+        kv = self.kv_cache_bytes()
+        return {
+            part: StageCost(
+                cost=totals[part],
+                weights_bytes=weights[part],
+                activations_bytes=peaks[part],
+                kv_cache_bytes=kv if part == "decoder" else 0,
+            )
+            for part in PARTS
+        }
+
+    # Inside
+
+    def _measure(
+        self, read: Callable[[Segment], tuple[Dim, ...]], options: RecordOptions, input_grad: bool
+    ) -> tuple[Dim, ...]:
+        step = self._started("a cost question")
+        return self._measure_step(step, read, options)
+
+    def _measure_step(self, step: _Step, read: Any, options: RecordOptions) -> tuple[Dim, ...]:
+        if not self.conventions.elementwise:
+            options = attrs.evolve(options, elementwise=False)
+        return fold(self._runner(step), self._dims(step), options, read)
+
+    def _stage_cost(self, step: _Step, cached: Dim) -> StageCost:
+        *numbers, peak = self._measure_step(
+            step, lambda segment: (*segment.numbers, segment.peak()[1]), RecordOptions()
+        )
+        return StageCost(
+            cost=Cost.from_values(numbers),
+            weights_bytes=self.parameter_bytes(),
+            activations_bytes=peak,
+            kv_cache_bytes=self._bytes_per_token(step.batch) * cached,
+        )
+
+    def _decode_cost(self, past: Dim, batch: Dim) -> StageCost:
+        return self._stage_cost(_Step(mode="decode", batch=batch, queries=1, past=past), past)
+
+    def _bytes_per_token(self, batch: Dim) -> Dim:
+        return self._new_cache(batch).bytes_per_token()
+
+    def _dims(self, step: _Step) -> tuple[Dim, ...]:
+        past = step.past
+        if step.mode == "decode" and self._step is step and self._cache is not None:
+            past = self._cache.total_len()
+        return (step.queries, step.batch, past)
+
+    def _runner(self, step: _Step) -> Run:
+        views = self._views
+        style = self.conventions.cache
+
+        def run(recorder: Recorder, queries: Dim, batch: Dim, past: Dim) -> None:
+            images = []
+            if step.images and views is not None:
+                for count, side in views.views:
+                    images.append(recorder.take((batch * count, 3, side, side), BF16))
+            if step.mode == "vision":
+                self._vision_stage(views.grid if views else (1, 1), batch, *images)
+                return
+            ids = recorder.take((batch, queries), INT64)
+            attention_mask = recorder.take((batch, past + queries), INT64)
+            grid = views.grid if views else (1, 1)
+            self.network(ids, attention_mask, PastKV(length=past, style=style), grid, *images)
+
+        return run
+
+    def _context(self, context_len: Dim, views: ViewPlan | None) -> Dim:
+        context = as_dim(context_len, "context_len")
+        if views is not None and not isinstance(views, ViewPlan):
+            raise ModelMeterError(f"views must be a ViewPlan, as plan_views() gives, or None, not {views!r}")
+        if views is not None and (is_number(context) or is_array(context)):
+            shortest = context.min() if is_array(context) else context
+            if shortest < views.image_tokens:
+                raise ModelMeterError(
+                    f"context_len {shortest} is shorter than the {views.image_tokens} image tokens of the views: "
+                    "count the image tokens in, or set_views(None) for text only"
+                )
+        return context
+
+    def _first_prefill(self) -> _Step:
+        if self._workload is None:
+            raise ModelMeterError("configure_workload() was not called")
+        context, batch = self._workload
+        self._need_decoder("simulate_run()")
+        return _Step(mode="prefill", batch=batch, queries=context, images=self._views is not None)
+
+    def _adopt(self, given: SyntheticKVCache | None, batch: Dim) -> SyntheticKVCache:
+        wanted = self._new_cache(batch)
+        if given is None:
+            if self._cache is None or not same(self._cache.batch, batch):
+                return wanted
+            return self._cache
+        check_cache(given, wanted.num_kv_heads, wanted.head_dim, batch, "the model")
+        if given.num_layers != wanted.num_layers:
+            raise ModelMeterError(f"the KV cache has {given.num_layers} layers, the model {wanted.num_layers}")
+        return given
+
+    def _new_cache(self, batch: Dim) -> SyntheticKVCache:
+        layers = self.network.model.layers
+        for layer in layers:
+            if isinstance(layer, CachedLayer):
+                return SyntheticKVCache(batch, layer.num_kv_heads, layer.head_dim, len(layers))
+        default = DeepseekOCRConfig().decoder
+        return SyntheticKVCache(batch, default.num_key_value_heads, default.head_dim, max(1, len(layers)))
+
+    def _started(self, call: str) -> _Step:
+        if self._step is None:
+            raise ModelMeterError(f"{call} needs a stage: call start_vision() or start_prefill(context_len) first")
+        return self._step
+
+    def _cached(self, call: str) -> SyntheticKVCache:
+        if self._cache is None:
+            raise ModelMeterError(f"{call} needs a KV cache: call start_prefill(context_len, batch_size) first")
+        return self._cache
+
+    def _need_vision(self, call: str) -> None:
+        if self.network.model.vision is None:
+            raise ModelMeterError(f"{call} needs a vision part: this model was built without one")
+
+    def _need_decoder(self, call: str) -> None:
+        if not self.network.model.layers:
+            raise ModelMeterError(f"{call} needs decoder layers: this model was built without any")
+
+    def _owners(self) -> dict[int, str]:
+        """Layer -> the part it belongs to, for layers that begin a part."""
+        backbone = self.network.model
+        owners: dict[int, str] = {id(self.network.lm_head): "lm_head", id(backbone.splice): "embedding"}
+        owners[id(backbone.embed_tokens)] = "embedding"
+        owners[id(backbone.image_tokens)] = owners[id(backbone.vision)] = "projector"
+        if isinstance(backbone.vision, VisionTower):
+            owners[id(backbone.vision.sam_model)] = "sam"
+            owners[id(backbone.vision.vision_model)] = "clip"
+        owners[id(backbone)] = "decoder"
+        owners.pop(id(None), None)
+        return owners
+
+    def _part_weights(self, owner: dict[int, str]) -> dict[str, int]:
+        totals = dict.fromkeys(PARTS, 0)
+
+        def add(layer: Layer, part: str) -> None:
+            part = owner.get(id(layer), part)
+            children = [child for _, child in layer.named_children()]
+            below = sum(child.parameter_bytes() for child in children)
+            totals[part] += layer.parameter_bytes() - below
+            for child in children:
+                if id(child) in owner or any(id(c) in owner for _, c in child.named_children()):
+                    add(child, part)
+                else:
+                    totals[part] += child.parameter_bytes()
+
+        add(self.network, "decoder")
+        return totals
+
+
+PARTS = ("sam", "clip", "projector", "embedding", "decoder", "lm_head")
+
+
+def _split(
+    segment: Segment, part: str, owner: dict[int, str], totals: dict[str, Cost], peaks: dict[str, Dim]
+) -> None:
+    """Add each segment's own operators to the part that owns it."""
+    from modelmeter.core.dims import maximum
+
+    begins = segment.layer is not None and id(segment.layer) in owner
+    part = owner[id(segment.layer)] if begins else part
+    inner = [item for item in segment.items if isinstance(item, Segment)]
+    if not any(_has_owner(item, owner) for item in inner):
+        totals[part] += Cost.from_values(segment.numbers)
+    else:
+        for item in segment.items:
+            if isinstance(item, Segment):
+                _split(item, part, owner, totals, peaks)
+            else:
+                totals[part] += item.cost
+    if begins:
+        peaks[part] = maximum(peaks[part], segment.peak()[1])
+
+
+def _has_owner(segment: Segment, owner: dict[int, str]) -> bool:
+    return (segment.layer is not None and id(segment.layer) in owner) or any(
+        _has_owner(item, owner) for item in segment.items if isinstance(item, Segment)
+    )
+
+
+def make_conventions(chosen: dict[str, Any]) -> Conventions:
+    """`Conventions(**chosen)`; an unknown keyword is an error that lists the known ones."""
+    known = [field.name for field in attrs.fields(Conventions)]
+    for name in chosen:
+        if name not in known:
+            raise ModelMeterError(f"unknown convention {name!r}: choose among {', '.join(known)}")
+    return Conventions(**chosen)

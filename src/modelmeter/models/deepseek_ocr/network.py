@@ -1,0 +1,268 @@
+"""The whole network as one layer: vision tower, image-token splice, decoder stack, head. Paths are the vendor's.
+
+What the vendor's code does inline in a forward (joining features, splicing, masks) are layers here too, with no name of
+their own in the paths.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from modelmeter.core import ops
+from modelmeter.core.dims import Dim, not_one
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.kv_cache import PastKV
+from modelmeter.core.layer import Layer, Parameter
+from modelmeter.core.recorder import Recorder
+from modelmeter.core.tensor import BF16, BOOL, FP32, INT64, Tensor
+from modelmeter.models.deepseek_ocr.clip import VitModel
+from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
+from modelmeter.models.deepseek_ocr.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2RMSNorm
+from modelmeter.models.deepseek_ocr.llama import RotaryEmbedding
+from modelmeter.models.deepseek_ocr.projector import MlpProjector
+from modelmeter.models.deepseek_ocr.sam import ImageEncoderViT
+from modelmeter.nn.embedding import Embedding
+from modelmeter.nn.token import TokenLayer
+
+
+class VisionTower(Layer):
+    """Views of one size [b 3 side side] -> tokens [b side/64 side/64 hidden]: SAM, CLIP on its features, projector."""
+
+    def __init__(self, config: DeepseekOCRConfig, conventions: Conventions) -> None:
+        super().__init__(seq_len=config.sam.image_size)
+        self.channels = config.sam.in_channels
+        self.sam_model = ImageEncoderViT(config.sam, conventions)
+        self.vision_model = VitModel(config.clip, conventions)
+        self.projector = MlpProjector(config.projector)
+
+    def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
+        side, batch = sizes
+        return (recorder.take((batch, self.channels, side, side), BF16),)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.sam_model(image)
+        tokens = self.vision_model(features)
+        batch, channels, height, width = features.shape
+        count = height * width
+        joined = ops.cat(
+            (tokens.narrow(batch, count, tokens.shape[-1]), features.view(batch, count, channels)),
+            (batch, count, tokens.shape[-1] + channels),
+        )
+        projected = self.projector(joined)
+        return projected.view(batch, height, width, projected.shape[-1])
+
+
+class ImageTokens(Layer):
+    """View features -> [pages * tokens hidden]: a newline after each row, tile rows, global rows, separator."""
+
+    def __init__(self, hidden_size: int, conventions: Conventions) -> None:
+        super().__init__()
+        self.conventions = conventions
+        self.image_newline = Parameter(hidden_size)
+        self.view_seperator = Parameter(hidden_size)  # the vendor's spelling
+
+    def forward(self, grid: tuple[int, int], batch: Dim, *features: Tensor) -> Tensor:
+        hidden = features[0].shape[-1]
+        parts = []
+        for i, view in enumerate(features):
+            columns, rows = grid if i < len(features) - 1 else (1, 1)
+            height, width = rows * view.shape[1], columns * view.shape[2]
+            if i < len(features) - 1:  # tiles are laid side by side: a copy
+                view = ops.clone(view, (batch, height, width, hidden))
+            newline = self.image_newline.read().narrow(batch, height, 1, hidden)
+            with_newlines = (batch, height, width + 1, hidden)
+            parts.append(ops.cat((view.view(batch, height, width, hidden), newline), with_newlines))
+        total = 1 + sum(part.shape[1] * part.shape[2] for part in parts)
+        separator = self.view_seperator.read().narrow(batch, 1, hidden)
+        tokens = ops.cat((*parts, separator), (batch, total, hidden))
+        return ops.cat((tokens,), (batch * total, hidden))
+
+
+class ImageTokenSplice(Layer):
+    """Embeddings [b s h] and image tokens [n h] -> [b s h]: image tokens take the place of their placeholders."""
+
+    def __init__(self, conventions: Conventions) -> None:
+        super().__init__()
+        self.conventions = conventions
+
+    def forward(self, embeddings: Tensor, image_tokens: Tensor, ids: Tensor) -> Tensor:
+        mask = ops.unary("eq", ids, dtype=BOOL)
+        if self.conventions.implementation == "vendor":
+            wide = mask.narrow(*embeddings.shape)
+            size = image_tokens.nbytes
+            return ops.move(
+                "masked_scatter_", (image_tokens, wide), embeddings.shape, BF16, into=embeddings, write_bytes=size
+            )
+        ops.reduce("sum", mask, (1,), dtype=INT64)
+        wide = mask.narrow(*embeddings.shape)
+        result = ops.clone(embeddings)
+        return ops.move("masked_scatter", (image_tokens, wide), result.shape, result.dtype, into=result)
+
+
+class CausalMask(Layer):
+    """Attention mask [b kv] of ones -> additive mask [b 1 q kv] in bf16, as `generate` has it built for eager cores."""
+
+    def __init__(self, conventions: Conventions) -> None:
+        super().__init__()
+        self.conventions = conventions
+
+    def forward(self, attention_mask: Tensor, queries: Dim) -> Tensor:
+        batch, keys = attention_mask.shape
+        shape = (batch, 1, queries, keys)
+        if self.conventions.implementation == "vendor":
+            return self._vendor(attention_mask, shape, queries)
+        allowed = ops.fill("le", (1, 1, queries, keys), BOOL)
+        allowed = ops.binary("bitwise_and", allowed, attention_mask.view(batch, 1, 1, keys), dtype=BOOL)
+        return ops.unary("where", allowed, dtype=BF16)
+
+    def _vendor(self, attention_mask: Tensor, shape: tuple[Dim, ...], queries: Dim) -> Tensor:
+        """`AttentionMaskConverter.to_4d`: the padding mask expanded and inverted; several queries add a triangle."""
+        several = not_one(queries)
+        expanded = ops.move("_to_copy", (attention_mask,), shape, BF16)
+        inverted = ops.unary("sub", expanded)
+        del expanded
+        padding = ops.binary("masked_fill", inverted, ops.cast(inverted, BOOL))
+        triangle = ops.fill("full", (queries, queries), FP32)
+        triangle = ops.cast(ops.move("masked_fill_", (triangle,), triangle.shape, FP32, into=triangle), BF16)
+        hidden = ops.move("_to_copy", (padding,), shape, BOOL, when=several)
+        return ops.move("masked_fill", (padding, triangle.narrow(*shape), hidden), shape, BF16, when=several)
+
+
+class LMHead(TokenLayer):
+    """[b s hidden] -> logits [b s vocab]; the vendor casts them to fp32."""
+
+    def __init__(self, hidden_size: int, vocab_size: int, conventions: Conventions, *, tied: bool = False) -> None:
+        super().__init__(hidden_size)
+        self.conventions = conventions
+        self.weight = Parameter(vocab_size, hidden_size, tied=tied)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = ops.linear(x, self.weight.read())
+        return ops.cast(logits, FP32) if self.conventions.implementation == "vendor" else logits
+
+
+class Backbone(Layer):
+    """`model` of the vendor's tree: token ids and views -> hidden states [b q hidden]. Either half may be absent."""
+
+    def __init__(
+        self,
+        vision: Layer | None,
+        decoder: Sequence[Layer],
+        hidden_size: int,
+        conventions: Conventions,
+        text: tuple[Layer, Layer, Layer | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.conventions = conventions
+        self.vision = vision
+        self.image_tokens = ImageTokens(hidden_size, conventions) if isinstance(vision, VisionTower) else None
+        self.splice = ImageTokenSplice(conventions)
+        self.mask = CausalMask(conventions)
+        self.embed_tokens, self.norm, self.rotary_emb = text if text is not None else (None, None, None)
+        self.hidden_size = hidden_size
+        self.layers = list(decoder)
+
+    def named_children(self) -> Any:
+        """As in the vendor's tree: what its forward does inline has no name."""
+        inline = {"vision", "image_tokens", "splice", "mask"}
+        for name, child in super().named_children():
+            yield "" if name in inline else name, child
+
+    def encode(self, grid: tuple[int, int], batch: Dim, images: Sequence[Tensor]) -> Tensor:
+        """Views -> image tokens."""
+        if self.vision is None:
+            raise ModelMeterError("this model has no vision part: build it with one to run views")
+        features = [self.vision(image) for image in images]
+        return features[-1] if self.image_tokens is None else self.image_tokens(grid, batch, *features)
+
+    def forward(
+        self, ids: Tensor, attention_mask: Tensor, past: PastKV, grid: tuple[int, int], *images: Tensor
+    ) -> Tensor:
+        """Token ids [b q] and the mask [b past+q] of ones that `generate` passes along."""
+        batch, queries = ids.shape
+        x = self._embed(ids)
+        if images:
+            image_tokens = self.encode(grid, batch, images)
+            if self.embed_tokens is not None:
+                x = self.splice(x, image_tokens, ids)
+        rows = 1 if self.conventions.position_ids == "shared" else batch
+        positions: Any = ops.fill("arange", (rows, queries), INT64)
+        mask = None
+        if self.conventions.attention == "eager":
+            mask = self.mask(attention_mask, queries)
+        if self.rotary_emb is not None:
+            positions = self.rotary_emb(positions)
+        for layer in self.layers:
+            x = layer(x, positions, mask, past)
+        return x if self.norm is None else self.norm(x)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        if self.embed_tokens is not None:
+            return self.embed_tokens(ids)
+        return ops.empty((*ids.shape, self.hidden_size), BF16)
+
+
+class DeepseekOCRForCausalLM(Layer):
+    """The network: `model` and `lm_head`."""
+
+    def __init__(self, model: Backbone, lm_head: Layer | None, conventions: Conventions) -> None:
+        super().__init__()
+        self.conventions = conventions
+        self.model = model
+        self.lm_head = lm_head
+
+    def forward(
+        self, ids: Tensor, attention_mask: Tensor, past: PastKV, grid: tuple[int, int], *images: Tensor
+    ) -> Tensor:
+        x = self.model(ids, attention_mask, past, grid, *images)
+        if self.conventions.logits == "last":
+            batch, _, hidden = x.shape
+            x = x.narrow(batch, 1, hidden)
+        return x if self.lm_head is None else self.lm_head(x)
+
+
+class VisionStage(Layer):
+    """The vision stage alone: views -> image tokens, under the paths of the whole network."""
+
+    def __init__(self, model: Backbone) -> None:
+        super().__init__()
+        self.model = VisionBackbone(model)
+
+    def forward(self, grid: tuple[int, int], batch: Dim, *images: Tensor) -> Tensor:
+        return self.model(grid, batch, *images)
+
+
+class VisionBackbone(Layer):
+    """`Backbone.encode` as a layer of its own."""
+
+    def __init__(self, model: Backbone) -> None:
+        super().__init__()
+        self.backbone = model
+
+    def named_children(self) -> Any:
+        """The vision part's children, as in the backbone."""
+        return self.backbone.named_children()
+
+    def forward(self, grid: tuple[int, int], batch: Dim, *images: Tensor) -> Tensor:
+        return self.backbone.encode(grid, batch, images)
+
+
+def build_network(config: DeepseekOCRConfig, conventions: Conventions) -> DeepseekOCRForCausalLM:
+    """The network of a configuration. Equal layers are one object; dense and sparse layers share what they have alike."""
+    decoder = config.decoder
+    kinds = {}
+    for index, kind in enumerate(decoder.mlp_layer_types):
+        if kind not in kinds:
+            kinds[kind] = DeepseekV2DecoderLayer(decoder, index, conventions)
+    first = next(iter(kinds.values()))
+    for layer in kinds.values():
+        layer.self_attn = first.self_attn
+        layer.input_layernorm = layer.post_attention_layernorm = first.input_layernorm
+    text = (
+        Embedding(decoder.vocab_size, decoder.hidden_size),
+        DeepseekV2RMSNorm(decoder.hidden_size),
+        RotaryEmbedding(decoder.head_dim) if conventions.implementation == "transformers" else None,
+    )
+    layers = [kinds[kind] for kind in decoder.mlp_layer_types]
+    backbone = Backbone(VisionTower(config, conventions), layers, decoder.hidden_size, conventions, text)
+    head = LMHead(decoder.hidden_size, decoder.vocab_size, conventions, tied=decoder.tie_word_embeddings)
+    return DeepseekOCRForCausalLM(backbone, head, conventions)

@@ -1,0 +1,267 @@
+"""SAM-B, the first encoder. Twins of the classes of the vendor's deepencoder.py (`ImageEncoderViT`).
+
+`implementation` "vendor" runs scaled_dot_product_attention with a materialised bias and resizes tables only when sizes
+differ; "transformers" has an eager core as well and resizes relative-position tables always.
+"""
+
+from typing import Any
+
+from modelmeter.core import ops
+from modelmeter.core.dims import Dim, ceil_div, same
+from modelmeter.core.layer import Layer, Parameter
+from modelmeter.core.recorder import Recorder
+from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
+from modelmeter.models.deepseek_ocr.config import Conventions, SamConfig
+from modelmeter.nn.activation import GELU
+from modelmeter.nn.attention import flash_attention
+from modelmeter.nn.conv import Conv2d
+from modelmeter.nn.linear import Linear
+from modelmeter.nn.norm import LayerNorm
+
+
+class _GridLayer(Layer):
+    """A layer whose input is a grid [b h w c]; asked on its own, `seq_len` is the grid's side."""
+
+    def __init__(self, width: int, side: Dim) -> None:
+        super().__init__(seq_len=side)
+        self.width = width
+
+    def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
+        side, batch = sizes
+        return (recorder.take((batch, side, side, self.width), BF16),)
+
+
+class PatchEmbed(Layer):
+    """Image [b 3 h w] -> grid [b h/p w/p c], one strided convolution."""
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__(seq_len=config.image_size)
+        self.channels = config.in_channels
+        self.proj = Conv2d(config.in_channels, config.width, config.patch_size, stride=config.patch_size)
+
+    def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
+        side, batch = sizes
+        return (recorder.take((batch, self.channels, side, side), BF16),)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.proj(image)
+        batch, width, rows, columns = x.shape
+        return x.view(batch, rows, columns, width)
+
+
+class MLPBlock(_GridLayer):
+    """[b h w c] -> [b h w c], c -> mlp -> c with GELU."""
+
+    def __init__(self, width: int, mlp_dim: int, side: Dim = 64) -> None:
+        super().__init__(width, side)
+        self.lin1 = Linear(width, mlp_dim)
+        self.lin2 = Linear(mlp_dim, width)
+        self.act = GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin2(self.act(self.lin1(x)))
+
+
+class Attention(_GridLayer):
+    """Attention over a grid [b h w c] -> [b h w c], with decomposed relative positions of a `table_side` square."""
+
+    def __init__(self, config: SamConfig, table_side: int, conventions: Conventions) -> None:
+        super().__init__(config.width, table_side)
+        self.num_heads = config.heads
+        self.head_dim = config.width // config.heads
+        self.conventions = conventions
+        self.use_rel_pos = config.use_rel_pos
+        self.qkv = Linear(config.width, 3 * config.width, bias=config.qkv_bias)
+        self.proj = Linear(config.width, config.width)
+        if config.use_rel_pos:
+            self.rel_pos_h = Parameter(2 * table_side - 1, self.head_dim)
+            self.rel_pos_w = Parameter(2 * table_side - 1, self.head_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, channels = x.shape
+        tokens, heads = height * width, self.num_heads
+        # One copy brings q, k and v to the front; the three are views of it.
+        qkv = ops.clone(self.qkv(x), (3, batch * heads, tokens, self.head_dim))
+        q = k = v = qkv.narrow(batch * heads, tokens, self.head_dim)
+        core = self._sdpa if self.conventions.vision_sdpa else self._eager
+        out = core(q, k, v, batch, height, width)
+        out = ops.clone(out, (batch, height, width, channels))
+        return self.proj(out)
+
+    def _eager(self, q: Tensor, k: Tensor, v: Tensor, batch: Dim, height: Dim, width: Dim) -> Tensor:
+        scores = ops.bmm(ops.unary("mul", q), k.view(k.shape[0], self.head_dim, k.shape[1]))
+        if self.use_rel_pos:
+            bias = self._bias(q, height, width)
+            scores = ops.binary("add", scores, ops.clone(bias, scores.shape))
+        probs = ops.cast(ops.softmax(ops.cast(scores, FP32)), q.dtype)
+        return ops.bmm(probs, v)
+
+    def _sdpa(self, q: Tensor, k: Tensor, v: Tensor, batch: Dim, height: Dim, width: Dim) -> Tensor:
+        bias = self._bias(q, height, width) if self.use_rel_pos else None
+        tokens, shape = height * width, (batch, self.num_heads, height * width, self.head_dim)
+        if bias is not None:
+            bias = bias.view(batch, self.num_heads, tokens, tokens)
+            if self.conventions.implementation == "transformers":
+                bias = ops.clone(bias)
+        return flash_attention(q.view(*shape), k.view(*shape), v.view(*shape), bias)
+
+    def _bias(self, q: Tensor, height: Dim, width: Dim) -> Tensor:
+        """[b*heads n d] -> [b*heads n n]: two einsums against the tables, materialised and added."""
+        table_h = self._table(self.rel_pos_h, height)
+        table_w = self._table(self.rel_pos_w, width)
+        batch = q.shape[0]
+        # einsum "bhwc,hkc->bhwk" is a product batched over h, on a copy of q with h in front; "w" needs none.
+        by_row = ops.bmm(
+            ops.clone(q, (height, batch * width, self.head_dim)), table_h.view(height, self.head_dim, height)
+        )
+        by_column = ops.bmm(q.view(width, batch * height, self.head_dim), table_w.view(width, self.head_dim, width))
+        grid = (batch, height, width)
+        return ops.binary("add", by_row.view(*grid, height, 1), by_column.view(*grid, 1, width)).view(
+            batch, height * width, height * width
+        )
+
+    def _table(self, parameter: Parameter, side: Dim) -> Tensor:
+        """The rows of a relative-position table for `side` queries and keys: [side side d]."""
+        table = parameter.read()
+        rows = 2 * side - 1
+        if self.conventions.implementation == "transformers":
+            table = ops.resize("upsample_linear1d", table, (rows, self.head_dim))
+        elif not same(table.shape[0], rows):
+            resized = ops.resize("upsample_linear1d", ops.cast(table, FP32), (rows, self.head_dim))
+            table = ops.cast(resized, BF16)
+        coordinates = [ops.cast(ops.fill("arange", (side,), INT64), FP32) for _ in range(2)]
+        queries, keys = coordinates[0].view(side, 1), coordinates[1].view(1, side)
+        distance = ops.unary("add", ops.binary("sub", queries, keys))
+        return ops.gather(table, ops.cast(distance, INT64), (side, side, self.head_dim))
+
+
+class Block(_GridLayer):
+    """[b h w c] -> [b h w c]: attention in windows (`window_size` > 0) or over the whole grid, then the MLP."""
+
+    def __init__(self, config: SamConfig, window_size: int, conventions: Conventions) -> None:
+        side = config.image_size // config.patch_size
+        super().__init__(config.width, side)
+        self.window_size = window_size
+        self.norm1 = LayerNorm(config.width)
+        self.attn = Attention(config, window_size or side, conventions)
+        self.norm2 = LayerNorm(config.width)
+        self.mlp = MLPBlock(config.width, config.mlp_dim, side)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x
+        x = self.norm1(x)
+        x = self._in_windows(x) if self.window_size else self.attn(x)
+        x = ops.binary("add", shortcut, x)
+        return ops.binary("add", x, self.mlp(self.norm2(x)))
+
+    def _in_windows(self, x: Tensor) -> Tensor:
+        """Attention on a grid padded up to whole windows: projections and attention run on the padding too."""
+        batch, height, width, channels = x.shape
+        window = self.window_size
+        rows, columns = ceil_div(height, window), ceil_div(width, window)
+        padded = (batch, rows * window, columns * window, channels)
+        is_padded = not (same(padded[1], height) and same(padded[2], width))
+        if is_padded:
+            x = ops.move("constant_pad_nd", (x,), padded, x.dtype)
+        x = ops.clone(x, (batch * rows * columns, window, window, channels))
+        x = self.attn(x)
+        x = ops.clone(x, padded)
+        if is_padded:
+            x = ops.clone(x.narrow(batch, height, width, channels))
+        return x
+
+
+class LayerNorm2d(Layer):
+    """[b c h w] -> [b c h w], normalised over channels: operator by operator (vendor) or as one kernel."""
+
+    def __init__(self, channels: int, conventions: Conventions, side: Dim = 64) -> None:
+        super().__init__(seq_len=side)
+        self.conventions = conventions
+        self.weight = Parameter(channels)
+        self.bias = Parameter(channels)
+
+    def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
+        side, batch = sizes
+        return (recorder.take((batch, self.weight.shape[0], side, side), BF16),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        if self.conventions.implementation == "transformers":
+            out = ops.layer_norm(x.view(batch, height, width, channels), self.weight.read(), self.bias.read())
+            return out.view(batch, channels, height, width)
+        one = (batch, 1, height, width)
+        mean = ops.reduce("mean", x, one)
+        square = ops.unary("pow", ops.binary("sub", x, mean))
+        variance = ops.reduce("mean", square, one)
+        del square
+        x = ops.binary("div", ops.binary("sub", x, mean), ops.unary("sqrt", ops.unary("add", variance)))
+        weight, bias = self.weight.read().view(channels, 1, 1), self.bias.read().view(channels, 1, 1)
+        return ops.binary("add", ops.binary("mul", x, weight), bias)
+
+
+class Neck(Layer):
+    """[b c h w] -> [b out h w]: 1x1 and 3x3 convolutions, each normalised. Children 0 to 3, as in the Sequential."""
+
+    def __init__(self, config: SamConfig, conventions: Conventions) -> None:
+        super().__init__(seq_len=config.image_size // config.patch_size)
+        self.width = config.width
+        self.layers = [
+            Conv2d(config.width, config.out_channels, 1, bias=False),
+            LayerNorm2d(config.out_channels, conventions),
+            Conv2d(config.out_channels, config.out_channels, 3, padding=1, bias=False),
+            LayerNorm2d(config.out_channels, conventions),
+        ]
+
+    def named_children(self) -> Any:
+        """The Sequential's own names: 0, 1, 2, 3."""
+        return ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
+        side, batch = sizes
+        return (recorder.take((batch, self.width, side, side), BF16),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class ImageEncoderViT(Layer):
+    """Image [b 3 h w] -> features [b c h/64 w/64]."""
+
+    def __init__(self, config: SamConfig, conventions: Conventions) -> None:
+        super().__init__(seq_len=config.image_size)
+        self.channels = config.in_channels
+        self.patch_embed = PatchEmbed(config)
+        self.grid = config.image_size // config.patch_size
+        self.pos_embed = Parameter(1, self.grid, self.grid, config.width) if config.use_abs_pos else None
+        windowed = Block(config, config.window_size, conventions)
+        whole = Block(config, 0, conventions)
+        self.blocks = [whole if i in config.global_attn_indexes else windowed for i in range(config.layers)]
+        self.neck = Neck(config, conventions)
+        self.net_2 = Conv2d(config.out_channels, config.downsample_channels[0], 3, stride=2, padding=1, bias=False)
+        self.net_3 = Conv2d(*config.downsample_channels, 3, stride=2, padding=1, bias=False)
+
+    def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
+        side, batch = sizes
+        return (recorder.take((batch, self.channels, side, side), BF16),)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.patch_embed(image)
+        if self.pos_embed is not None:
+            x = ops.binary("add", x, self._positions(self.pos_embed.read(), x))
+        for block in self.blocks:
+            x = block(x)
+        batch, height, width, channels = x.shape
+        x = self.neck(x.view(batch, channels, height, width))
+        x = self.net_2(x)
+        return self.net_3(x)
+
+    def _positions(self, table: Tensor, x: Tensor) -> Tensor:
+        """The position table, resized (bicubic, in fp32) where the grid has another size than the table's."""
+        _, height, width, channels = x.shape
+        if same(height, self.grid) and same(width, self.grid):
+            return table
+        resized = ops.resize("_upsample_bicubic2d_aa", ops.cast(table, FP32), (1, height, width, channels))
+        return ops.cast(resized, BF16)
+

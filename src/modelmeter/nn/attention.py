@@ -1,0 +1,82 @@
+"""Attention cores, eager and as one kernel, and the rotary embedding around them."""
+
+from typing import Literal, TypeAlias
+
+from modelmeter.core import ops
+from modelmeter.core.dims import Dim, floor_div, not_one
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.pricing import fused
+from modelmeter.core.tensor import FP32, Tensor
+
+AttentionKind: TypeAlias = Literal["eager", "flash"]
+ATTENTION_KINDS: tuple[AttentionKind, ...] = ("eager", "flash")
+Causal: TypeAlias = Literal["full", "triangle"]
+CAUSAL_KINDS: tuple[Causal, ...] = ("full", "triangle")
+
+
+def eager_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, masks_itself: bool = False, products: Dim = None
+) -> Tensor:
+    """[b h s d], [b h t d], [b h t d] -> [b h s d]: scores, scale, mask, softmax in fp32, values.
+
+    `products` of the s * t scores are needed (a causal triangle); None is all of them. A kernel that `masks_itself`
+    does the addition of a mask without reading one.
+    """
+    batch, heads, queries, width = q.shape
+    keys = k.shape[-2]
+    scores = ops.bmm(q, k.view(*k.shape[:-2], width, keys), causal=products)
+    scores = ops.unary("mul", scores)
+    if mask is not None:
+        scores = ops.binary("add", scores, mask)
+    elif masks_itself:
+        scores = ops.unary("add", scores)
+    probs = ops.cast(ops.softmax(ops.cast(scores, FP32)), q.dtype)
+    return ops.bmm(probs, v, causal=products)
+
+
+flash_attention = fused(eager_attention, "flash_attention", recomputes=1)
+"""The same FLOPs in one kernel: q, k, v (and a bias, where SDPA is given one) and the output reach memory."""
+
+
+def causal_products(queries: Dim, keys: Dim, convention: Causal) -> Dim:
+    """Scores a causal mask leaves: S_q * S_kv - S_q * (S_q - 1) / 2; None where all are counted ("full")."""
+    if convention == "full":
+        return None
+    return queries * keys - floor_div(queries * (queries - 1), 2)
+
+
+def contiguous_queries(q: Tensor) -> Tensor:
+    """The copy a batched product makes of [b h s d] laid out as [b s h d]; none at batch 1 or with one query."""
+    batch, _, queries, _ = q.shape
+    return ops.clone(q, when=not_one(batch) * not_one(queries))
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """[b h s d] -> [b s h*d]: a copy, but none with a single query."""
+    batch, heads, queries, width = x.shape
+    out = ops.clone(x, (batch, queries, heads, width), when=not_one(queries))
+    return out.view(batch, queries, heads * width)
+
+
+def repeat_kv(x: Tensor, groups: int) -> Tensor:
+    """[b kv t d] -> [b kv*groups t d]: keys or values copied out to every query head; free with groups of one."""
+    if groups == 1:
+        return x
+    batch, heads, tokens, width = x.shape
+    return ops.clone(x, (batch, heads * groups, tokens, width))
+
+
+def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """[b h s d] -> [b h s d]: x * cos + rotate_half(x) * sin, five kernels. cos and sin are [p s d]."""
+    positions, queries, width = cos.shape
+    cos = cos.view(positions, 1, queries, width)
+    sin = sin.view(positions, 1, queries, width)
+    half = x.narrow(*x.shape[:-1], width // 2)
+    rotated = ops.cat((ops.unary("neg", half), half), x.shape)
+    return ops.binary("add", ops.binary("mul", x, cos), ops.binary("mul", rotated, sin))
+
+
+def check_heads(num_heads: int, num_kv_heads: int) -> None:
+    """Raise unless the query heads divide among the KV heads."""
+    if num_kv_heads < 1 or num_heads % num_kv_heads:
+        raise ModelMeterError(f"num_attention_heads {num_heads} is not a multiple of num_key_value_heads {num_kv_heads}")

@@ -1,0 +1,56 @@
+"""Mixture of experts: which experts are reached, and the pieces every implementation shares."""
+
+from typing import Literal, TypeAlias
+
+from modelmeter.core import ops
+from modelmeter.core.dims import Dim, is_number, maximum, minimum, power, rounded
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.layer import Layer, Parameter
+from modelmeter.core.tensor import Tensor
+
+Coverage: TypeAlias = Literal["expected", "max", "min"] | float
+"""How many experts of a layer some token reaches: a convention by name, or a measured number."""
+COVERAGES = ("expected", "max", "min")
+
+
+def check_coverage(coverage: Coverage, num_experts: int) -> Coverage:
+    """Raise unless `coverage` is a known convention or a number of experts from 0 to `num_experts`."""
+    known = coverage in COVERAGES if isinstance(coverage, str) else 0 <= coverage <= num_experts
+    if not known:
+        raise ModelMeterError(f"coverage {coverage!r}: choose {', '.join(COVERAGES)} or a number up to {num_experts}")
+    return coverage
+
+
+def experts_hit(tokens: Dim, num_experts: int, top_k: int, coverage: Coverage) -> Dim:
+    """Experts reached by `tokens` tokens of `top_k` experts each.
+
+    "expected": E * (1 - (1 - k/E)**T), the mean when each token picks uniformly and independently (neighbouring tokens
+    choose more alike than that, so it over-estimates). "max": min(E, k*T). "min": k, all tokens alike.
+    """
+    if coverage == "expected":
+        return num_experts * (1 - power(num_experts - top_k, num_experts, tokens))
+    if coverage == "max":
+        return minimum(num_experts, top_k * tokens)
+    return top_k if coverage == "min" else coverage
+
+
+class ExpertLinear(Layer):
+    """All experts' copies of one projection. [r in] -> [r out]; each row goes through one expert."""
+
+    def __init__(self, num_experts: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = Parameter(num_experts, out_features, in_features)
+
+    def forward(self, x: Tensor, hit: Dim) -> Tensor:
+        weight = self.weight.read()
+        _, n, k = weight.shape
+        # The one quantity that is not whole: rounded once an operator, half to even.
+        read = rounded(n * k * weight.dtype.itemsize * hit)
+        return ops.grouped_linear(x, weight, read)
+
+
+def rows_of_one_expert(rows: Dim, hit: Dim) -> Dim:
+    """The largest share of rows an expert gets when they are balanced; what a loop over experts holds at a time."""
+    if is_number(rows) and is_number(hit):
+        return -int(-rows // maximum(hit, 1))
+    return rows / maximum(hit, 1)
