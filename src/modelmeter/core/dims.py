@@ -42,6 +42,29 @@ def prod(dims: Iterable[Dim]) -> Dim:
     return whole
 
 
+_sizes: dict[tuple[int, ...], tuple[tuple[Dim, ...], Dim]] = {}
+"""Sizes of the shapes of one sweep, by the identity of their dims (an entry keeps them alive, so ids stay theirs)."""
+
+
+def size_of(shape: tuple[Dim, ...], itemsize: int) -> Dim:
+    """`prod(shape) * itemsize`; in a sweep each distinct shape costs one pass over the points."""
+    for dim in shape:
+        if type(dim) is np.ndarray:
+            break
+    else:
+        return prod(shape) * itemsize
+    key = (itemsize, *[id(dim) for dim in shape])
+    found = _sizes.get(key)
+    if found is None:
+        found = _sizes[key] = (shape, prod((itemsize, *shape)))
+    return found[1]
+
+
+def forget_sizes() -> None:
+    """Forget the shapes of the last sweep."""
+    _sizes.clear()
+
+
 def maximum(a: Dim, b: Dim) -> Dim:
     """Larger of the two, elementwise for arrays."""
     if is_number(a) and is_number(b):

@@ -1,5 +1,6 @@
 """`Layer`: a twin of a real module. Its `forward` runs on tensors without data; what ran is its cost."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypedDict, Unpack
 
@@ -31,7 +32,7 @@ class Parameter:
     @property
     def numel(self) -> int:
         """Number of values."""
-        return int(np.prod(self.shape, dtype=object))
+        return math.prod(self.shape)
 
     def read(self) -> Tensor:
         """The weight as a tensor that operators read."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from modelmeter.core.cost import COST_FIELDS, add
-from modelmeter.core.dims import Dim, largest
+from modelmeter.core.dims import Dim, forget_sizes, largest
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.tensor import DType, Role, Shape, Storage, Tensor
 
@@ -88,21 +88,19 @@ class Segment:
 
 
 def _fold(parts: list[tuple[Dim, ...]]) -> tuple[Dim, ...]:
-    """Sum, quantity by quantity. What was met n times (equal layers share theirs) is scaled, not added n times."""
-    times: dict[int, int] = {}
-    distinct: dict[int, tuple[Dim, ...]] = {}
-    for numbers in parts:
-        key = id(numbers)
-        distinct[key] = numbers
-        times[key] = times.get(key, 0) + 1
+    """Sum, quantity by quantity. An array met n times (equal layers share theirs) is scaled, not added n times."""
     totals: list[Dim] = [0] * len(COST_FIELDS)
-    for key, numbers in distinct.items():
-        n = times[key]
+    times: list[dict[int, list[Dim]]] = [{} for _ in COST_FIELDS]
+    for numbers in parts:
         for i, value in enumerate(numbers):
-            if type(value) is not int:
-                totals[i] = totals[i] + (value if n == 1 else value * n)
-            elif value:
-                totals[i] += value * n
+            if type(value) is int:
+                totals[i] += value
+            else:
+                entry = times[i].setdefault(id(value), [value, 0])
+                entry[1] += 1
+    for i, seen in enumerate(times):
+        for value, n in seen.values():
+            totals[i] = totals[i] + (value if n == 1 else value * n)
     return tuple(totals)
 
 
@@ -173,4 +171,5 @@ def record(run: Callable[[Recorder], Any], options: RecordOptions, *, by_identit
     finally:
         _current = None
         recorder.segment = None
+        forget_sizes()
     return root

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from modelmeter.core.dims import Dim, prod, same
+from modelmeter.core.dims import Dim, same, size_of
 from modelmeter.core.errors import ModelMeterError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Storage:
 class Tensor:
     """A shape, a dtype and a role. `storage` is None for weights and the KV cache: they are resident, not temporary."""
 
-    __slots__ = ("_numel", "dtype", "needs_grad", "role", "shape", "storage")
+    __slots__ = ("_nbytes", "_numel", "dtype", "needs_grad", "role", "shape", "storage")
 
     def __init__(
         self,
@@ -66,18 +66,21 @@ class Tensor:
         self.storage = storage
         self.needs_grad = needs_grad
         self._numel: Dim = None
+        self._nbytes: Dim = None
 
     @property
     def numel(self) -> Dim:
         """Number of elements."""
         if self._numel is None:
-            self._numel = prod(self.shape)
+            self._numel = size_of(self.shape, 1)
         return self._numel
 
     @property
     def nbytes(self) -> Dim:
         """Bytes of this view (a slice is charged its own size)."""
-        return self.numel * self.dtype.itemsize
+        if self._nbytes is None:
+            self._nbytes = size_of(self.shape, self.dtype.itemsize)
+        return self._nbytes
 
     def view(self, *shape: Dim) -> "Tensor":
         """The same elements in another shape or order of axes; free. Raises when the numbers of elements differ."""

@@ -3,7 +3,7 @@
 from typing import Any, Unpack
 
 from modelmeter.core import ops
-from modelmeter.core.dims import Dim
+from modelmeter.core.dims import Dim, rounded
 from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.layer import InputSize, Layer, Parameter
 from modelmeter.core.recorder import Recorder, current
@@ -125,7 +125,9 @@ class Experts(Layer):
         one_hot = ops.fill("zeros", (tokens, top_k, experts + 1), INT64)
         one_hot = ops.move("scatter_", (indices,), one_hot.shape, INT64, into=one_hot, write_bytes=indices.nbytes)
         ops.reduce("sum", one_hot, (experts + 1,))
-        position = ops.fill("nonzero", (rows, 2), INT64)
+        # Each expert's tokens are looked for in its [k t] slice of the one-hot mask.
+        slice_bytes = rounded(top_k * tokens * INT64.itemsize * hit)
+        position = ops.move("nonzero", (one_hot,), (rows, 2), INT64, read_bytes=slice_bytes)
         outs = self._run(ops.gather(x, position, (rows, hidden)), hit)
         picked = ops.gather(weights, position, (rows, 1))
         weighted = ops.cast(ops.binary("mul", outs, picked, dtype=FP32), x.dtype)

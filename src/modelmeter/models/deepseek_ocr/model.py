@@ -20,9 +20,9 @@ from modelmeter.models.deepseek_ocr.network import (
     Backbone,
     DeepseekOCRForCausalLM,
     VisionStage,
-    VisionTower,
     build_network,
 )
+from modelmeter.models.deepseek_ocr.parts import PARTS, part_owners, split_costs, split_weights
 from modelmeter.models.deepseek_ocr.run import RunCost, sum_of_steps
 from modelmeter.models.deepseek_ocr.views import ViewPlan
 from modelmeter.nn.token import CachedLayer, TokenLayer, check_cache
@@ -54,6 +54,9 @@ class DeepseekOCRModel(Metrics):
         self.conventions = conventions
         self.config = config
         self._vision_stage = VisionStage(network.model)
+        self._owners = part_owners(network)
+        self._part_weights = split_weights(network, self._owners)  # a network does not change once built
+        self._weight_bytes = sum(self._part_weights.values())
         self._views: ViewPlan | None = None
         self._cache: SyntheticKVCache | None = None
         self._step: _Step | None = None
@@ -197,7 +200,7 @@ class DeepseekOCRModel(Metrics):
 
     def parameter_bytes(self) -> int:
         """Bytes of weights resident: all parts, the same in every stage."""
-        return self.network.parameter_bytes()
+        return self._weight_bytes
 
     def kv_cache_bytes(self) -> Dim:
         """Bytes cached: prefilled tokens and those decoded so far; 0 in the vision stage."""
@@ -235,17 +238,12 @@ class DeepseekOCRModel(Metrics):
 
         `activations_bytes` of a part is what it takes at its own peak, beyond what was there when it began.
         """
-        root = self.trace().root
-        owner = self._owners()
-        totals = dict.fromkeys(PARTS, Cost())
-        peaks: dict[str, Dim] = dict.fromkeys(PARTS, 0)
-        _split(root, "decoder", owner, totals, peaks)
-        weights = self._part_weights(owner)
+        costs, peaks = split_costs(self.trace().root, self._owners)
         kv = self.kv_cache_bytes()
         return {
             part: StageCost(
-                cost=totals[part],
-                weights_bytes=weights[part],
+                cost=costs[part],
+                weights_bytes=self._part_weights[part],
                 activations_bytes=peaks[part],
                 kv_cache_bytes=kv if part == "decoder" else 0,
             )
@@ -363,66 +361,6 @@ class DeepseekOCRModel(Metrics):
     def _need_decoder(self, call: str) -> None:
         if not self.network.model.layers:
             raise ModelMeterError(f"{call} needs decoder layers: this model was built without any")
-
-    def _owners(self) -> dict[int, str]:
-        """Layer -> the part it belongs to, for layers that begin a part."""
-        backbone = self.network.model
-        owners: dict[int, str] = {id(self.network.lm_head): "lm_head", id(backbone.splice): "embedding"}
-        owners[id(backbone.embed_tokens)] = "embedding"
-        owners[id(backbone.image_tokens)] = owners[id(backbone.vision)] = "projector"
-        if isinstance(backbone.vision, VisionTower):
-            owners[id(backbone.vision.sam_model)] = "sam"
-            owners[id(backbone.vision.vision_model)] = "clip"
-        owners[id(backbone)] = "decoder"
-        owners.pop(id(None), None)
-        return owners
-
-    def _part_weights(self, owner: dict[int, str]) -> dict[str, int]:
-        totals = dict.fromkeys(PARTS, 0)
-
-        def add(layer: Layer, part: str) -> None:
-            part = owner.get(id(layer), part)
-            children = [child for _, child in layer.named_children()]
-            below = sum(child.parameter_bytes() for child in children)
-            totals[part] += layer.parameter_bytes() - below
-            for child in children:
-                if id(child) in owner or any(id(c) in owner for _, c in child.named_children()):
-                    add(child, part)
-                else:
-                    totals[part] += child.parameter_bytes()
-
-        add(self.network, "decoder")
-        return totals
-
-
-PARTS = ("sam", "clip", "projector", "embedding", "decoder", "lm_head")
-
-
-def _split(
-    segment: Segment, part: str, owner: dict[int, str], totals: dict[str, Cost], peaks: dict[str, Dim]
-) -> None:
-    """Add each segment's own operators to the part that owns it."""
-    from modelmeter.core.dims import maximum
-
-    begins = segment.layer is not None and id(segment.layer) in owner
-    part = owner[id(segment.layer)] if begins else part
-    inner = [item for item in segment.items if isinstance(item, Segment)]
-    if not any(_has_owner(item, owner) for item in inner):
-        totals[part] += Cost.from_values(segment.numbers)
-    else:
-        for item in segment.items:
-            if isinstance(item, Segment):
-                _split(item, part, owner, totals, peaks)
-            else:
-                totals[part] += item.cost
-    if begins:
-        peaks[part] = maximum(peaks[part], segment.peak()[1])
-
-
-def _has_owner(segment: Segment, owner: dict[int, str]) -> bool:
-    return (segment.layer is not None and id(segment.layer) in owner) or any(
-        _has_owner(item, owner) for item in segment.items if isinstance(item, Segment)
-    )
 
 
 def make_conventions(chosen: dict[str, Any]) -> Conventions:

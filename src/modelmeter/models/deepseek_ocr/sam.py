@@ -7,7 +7,7 @@ differ; "transformers" has an eager core as well and resizes relative-position t
 from typing import Any
 
 from modelmeter.core import ops
-from modelmeter.core.dims import Dim, ceil_div, same
+from modelmeter.core.dims import Dim, ceil_div, not_one, same
 from modelmeter.core.layer import Layer, Parameter
 from modelmeter.core.recorder import Recorder
 from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
@@ -80,45 +80,50 @@ class Attention(_GridLayer):
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, channels = x.shape
         tokens, heads = height * width, self.num_heads
-        # One copy brings q, k and v to the front; the three are views of it.
-        qkv = ops.clone(self.qkv(x), (3, batch * heads, tokens, self.head_dim))
+        # One copy brings q, k and v to the front; the three are views of it. A single grid needs no copy.
+        qkv = ops.clone(self.qkv(x), (3, batch * heads, tokens, self.head_dim), when=not_one(batch))
         q = k = v = qkv.narrow(batch * heads, tokens, self.head_dim)
         core = self._sdpa if self.conventions.vision_sdpa else self._eager
-        out = core(q, k, v, batch, height, width)
+        out = core(q, k, v, (batch, height, width))
         out = ops.clone(out, (batch, height, width, channels))
         return self.proj(out)
 
-    def _eager(self, q: Tensor, k: Tensor, v: Tensor, batch: Dim, height: Dim, width: Dim) -> Tensor:
+    def _eager(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[Dim, Dim, Dim]) -> Tensor:
         scores = ops.bmm(ops.unary("mul", q), k.view(k.shape[0], self.head_dim, k.shape[1]))
         if self.use_rel_pos:
-            bias = self._bias(q, height, width)
+            bias = self._bias(q, grid)
             scores = ops.binary("add", scores, ops.clone(bias, scores.shape))
         probs = ops.cast(ops.softmax(ops.cast(scores, FP32)), q.dtype)
         return ops.bmm(probs, v)
 
-    def _sdpa(self, q: Tensor, k: Tensor, v: Tensor, batch: Dim, height: Dim, width: Dim) -> Tensor:
-        bias = self._bias(q, height, width) if self.use_rel_pos else None
-        tokens, shape = height * width, (batch, self.num_heads, height * width, self.head_dim)
+    def _sdpa(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[Dim, Dim, Dim]) -> Tensor:
+        batch, height, width = grid
+        bias = self._bias(q, grid) if self.use_rel_pos else None
+        tokens = height * width
+        shape = (batch, self.num_heads, tokens, self.head_dim)
         if bias is not None:
             bias = bias.view(batch, self.num_heads, tokens, tokens)
             if self.conventions.implementation == "transformers":
                 bias = ops.clone(bias)
         return flash_attention(q.view(*shape), k.view(*shape), v.view(*shape), bias)
 
-    def _bias(self, q: Tensor, height: Dim, width: Dim) -> Tensor:
+    def _bias(self, q: Tensor, grid: tuple[Dim, Dim, Dim]) -> Tensor:
         """[b*heads n d] -> [b*heads n n]: two einsums against the tables, materialised and added."""
+        batch, height, width = grid
         table_h = self._table(self.rel_pos_h, height)
         table_w = self._table(self.rel_pos_w, width)
-        batch = q.shape[0]
-        # einsum "bhwc,hkc->bhwk" is a product batched over h, on a copy of q with h in front; "w" needs none.
-        by_row = ops.bmm(
-            ops.clone(q, (height, batch * width, self.head_dim)), table_h.view(height, self.head_dim, height)
-        )
-        by_column = ops.bmm(q.view(width, batch * height, self.head_dim), table_w.view(width, self.head_dim, width))
-        grid = (batch, height, width)
-        return ops.binary("add", by_row.view(*grid, height, 1), by_column.view(*grid, 1, width)).view(
-            batch, height * width, height * width
-        )
+        rows, several = q.shape[0], not_one(batch)
+        # einsum "bhwc,hkc->bhwk" is a product batched over h, on a copy of q with h in front; the one batched over w
+        # finds q in order, but not when q is a view of a single grid's qkv.
+        h_first = ops.clone(q, (height, rows * width, self.head_dim))
+        by_row = ops.bmm(h_first, table_h.view(height, self.head_dim, height))
+        del h_first
+        w_first = ops.clone(q, (width, rows * height, self.head_dim), when=1 - several)
+        by_column = ops.bmm(w_first, table_w.view(width, self.head_dim, width))
+        del w_first
+        sides = (rows, height, width)
+        bias = ops.binary("add", by_row.view(*sides, height, 1), by_column.view(*sides, 1, width))
+        return bias.view(rows, height * width, height * width)
 
     def _table(self, parameter: Parameter, side: Dim) -> Tensor:
         """The rows of a relative-position table for `side` queries and keys: [side side d]."""

@@ -43,7 +43,7 @@ class ViewPlan:
 
     @classmethod
     def from_grid(cls, grid: Sequence[int], *, base_size: int = 1024, tile_size: int = 640) -> "ViewPlan":
-        """The plan of a given (w, h) grid of tiles; (1, 1) has none. Raises ModelMeterError on sizes that do not fit."""
+        """The plan of a given (w, h) grid of tiles; (1, 1) has none. Raises ModelMeterError on impossible sizes."""
         if not isinstance(grid, tuple | list) or len(grid) != 2:
             raise ModelMeterError(f"from_grid(): grid must be a pair of tile counts such as (2, 3), got {grid!r}")
         w, h = _positive("from_grid()", "grid width", grid[0]), _positive("from_grid()", "grid height", grid[1])
