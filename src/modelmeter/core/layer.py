@@ -116,6 +116,10 @@ class Layer(Metrics):
         options = RecordOptions(grad=grad, weight_grads=not frozen_weights, elementwise=elementwise)
         return Trace(evaluate(self._runner(grad), self._sizes(), options))
 
+    def trace_at(self, *sizes: Dim) -> Trace:
+        """The operators of one call at other sizes than the default: those of `example_inputs`; symbols too."""
+        return Trace(evaluate(self._runner(False), sizes, RecordOptions()))
+
     def _measure(
         self, read: Callable[[Segment], tuple[Dim, ...]], options: RecordOptions, input_grad: bool
     ) -> tuple[Dim, ...]:

@@ -31,14 +31,18 @@ OperationMode: TypeAlias = Literal["vision", "prefill", "decode"]
 
 
 @attrs.frozen(kw_only=True)
-class _Step:
-    """One forward pass: `queries` tokens of `batch` sequences after `past` cached ones; decode's past is the cache's."""
+class Step:
+    """One forward pass: `queries` tokens of `batch` sequences after `past` cached ones, with views (count, side) or none.
+
+    While the model decodes, `past` is the cache's length.
+    """
 
     mode: OperationMode
     batch: Dim
     queries: Dim = 0
     past: Dim = 0
-    images: bool = False
+    grid: tuple[int, int] = (1, 1)
+    images: tuple[tuple[Dim, Dim], ...] = ()
 
 
 class DeepseekOCRModel(Metrics):
@@ -59,8 +63,8 @@ class DeepseekOCRModel(Metrics):
         self._weight_bytes = sum(self._part_weights.values())
         self._views: ViewPlan | None = None
         self._cache: SyntheticKVCache | None = None
-        self._step: _Step | None = None
-        self._prefills: list[_Step] = []
+        self._step: Step | None = None
+        self._prefills: list[Step] = []
         self._decode_tokens: Dim = None
         self._workload: tuple[Dim, Dim] | None = None
 
@@ -135,7 +139,7 @@ class DeepseekOCRModel(Metrics):
         self._need_vision("start_vision()")
         if self._views is None:
             raise ModelMeterError("start_vision() needs views: call set_views(plan_views(width, height)) first")
-        self._step = _Step(mode="vision", batch=batch, images=True)
+        self._step = self._with_views(Step(mode="vision", batch=batch))
 
     def start_prefill(
         self, context_len: Dim = None, batch_size: Dim = None, kv_cache: SyntheticKVCache | None = None
@@ -160,7 +164,7 @@ class DeepseekOCRModel(Metrics):
         cache = self._adopt(kv_cache, batch)
         cache.context_len, cache.decode_len = context, 0
         self._cache = cache
-        self._step = _Step(mode="prefill", batch=batch, queries=context, images=self._views is not None)
+        self._step = self._with_views(Step(mode="prefill", batch=batch, queries=context))
         self._prefills = [self._step]
         return cache
 
@@ -168,7 +172,7 @@ class DeepseekOCRModel(Metrics):
         """Prefill another chunk of `num_tokens` tokens onto the cache."""
         tokens = as_dim(num_tokens, "num_tokens")
         cache = self._cached("extend_prefill()")
-        self._step = _Step(mode="prefill", batch=cache.batch, queries=tokens, past=cache.total_len())
+        self._step = Step(mode="prefill", batch=cache.batch, queries=tokens, past=cache.total_len())
         self._prefills.append(self._step)
         cache.context_len = cache.context_len + tokens
 
@@ -180,10 +184,10 @@ class DeepseekOCRModel(Metrics):
             if is_number(cache.total_len()) and cache.total_len() == 0:
                 raise ModelMeterError("start_decode() got an empty KV cache: prefill it with start_prefill() first")
             if cache is not self._cache:
-                self._prefills = [_Step(mode="prefill", batch=cache.batch, queries=cache.context_len)]
+                self._prefills = [Step(mode="prefill", batch=cache.batch, queries=cache.context_len)]
             self._cache = cache
         cache = self._cached("start_decode()")
-        self._step = _Step(mode="decode", batch=cache.batch, queries=1)
+        self._step = Step(mode="decode", batch=cache.batch, queries=1)
 
     def decode_one_token(self) -> None:
         """Write one token to the cache: the next one attends to one more."""
@@ -208,9 +212,18 @@ class DeepseekOCRModel(Metrics):
             return 0
         return self._cache.size_bytes()
 
+    def kv_bytes_per_token(self, batch_size: Dim = 1) -> Dim:
+        """Bytes that one token of each sequence holds in the caches of all layers."""
+        return self._new_cache(batch_size).bytes_per_token()
+
     def trace(self, *, elementwise: bool | None = None, grad: bool = False, frozen_weights: bool = False) -> Trace:
         """The operators of the stage last started."""
-        step = self._started("trace()")
+        return self.trace_step(self._current("trace()"), elementwise=elementwise, grad=grad, frozen_weights=frozen_weights)
+
+    def trace_step(
+        self, step: Step, *, elementwise: bool | None = None, grad: bool = False, frozen_weights: bool = False
+    ) -> Trace:
+        """The operators of any forward pass, whatever the state; its sizes may be symbols."""
         counted = self.conventions.elementwise if elementwise is None else elementwise
         options = RecordOptions(grad=grad, weight_grads=not frozen_weights, elementwise=counted)
         return Trace(evaluate(self._runner(step), self._dims(step), options))
@@ -255,15 +268,14 @@ class DeepseekOCRModel(Metrics):
     def _measure(
         self, read: Callable[[Segment], tuple[Dim, ...]], options: RecordOptions, input_grad: bool
     ) -> tuple[Dim, ...]:
-        step = self._started("a cost question")
-        return self._measure_step(step, read, options)
+        return self._measure_step(self._current("a cost question"), read, options)
 
-    def _measure_step(self, step: _Step, read: Any, options: RecordOptions) -> tuple[Dim, ...]:
+    def _measure_step(self, step: Step, read: Callable[[Segment], tuple[Dim, ...]], options: RecordOptions) -> tuple[Dim, ...]:
         if not self.conventions.elementwise:
             options = attrs.evolve(options, elementwise=False)
         return fold(self._runner(step), self._dims(step), options, read)
 
-    def _stage_cost(self, step: _Step, cached: Dim) -> StageCost:
+    def _stage_cost(self, step: Step, cached: Dim) -> StageCost:
         *numbers, peak = self._measure_step(
             step, lambda segment: (*segment.numbers, segment.peak()[1]), RecordOptions()
         )
@@ -271,39 +283,40 @@ class DeepseekOCRModel(Metrics):
             cost=Cost.from_values(numbers),
             weights_bytes=self.parameter_bytes(),
             activations_bytes=peak,
-            kv_cache_bytes=self._bytes_per_token(step.batch) * cached,
+            kv_cache_bytes=self.kv_bytes_per_token(step.batch) * cached,
         )
 
     def _decode_cost(self, past: Dim, batch: Dim) -> StageCost:
-        return self._stage_cost(_Step(mode="decode", batch=batch, queries=1, past=past), past)
+        return self._stage_cost(Step(mode="decode", batch=batch, queries=1, past=past), past)
 
-    def _bytes_per_token(self, batch: Dim) -> Dim:
-        return self._new_cache(batch).bytes_per_token()
+    def _dims(self, step: Step) -> tuple[Dim, ...]:
+        return (step.queries, step.batch, step.past)
 
-    def _dims(self, step: _Step) -> tuple[Dim, ...]:
-        past = step.past
-        if step.mode == "decode" and self._step is step and self._cache is not None:
-            past = self._cache.total_len()
-        return (step.queries, step.batch, past)
+    def _current(self, call: str) -> Step:
+        """The step last started; in decode, with the cache as long as it is now."""
+        step = self._started(call)
+        if step.mode == "decode":
+            return attrs.evolve(step, past=self._cached(call).total_len())
+        return step
 
-    def _runner(self, step: _Step) -> Run:
-        views = self._views
+    def _runner(self, step: Step) -> Run:
         style = self.conventions.cache
 
         def run(recorder: Recorder, queries: Dim, batch: Dim, past: Dim) -> None:
-            images = []
-            if step.images and views is not None:
-                for count, side in views.views:
-                    images.append(recorder.take((batch * count, 3, side, side), BF16))
+            images = [recorder.take((batch * count, 3, side, side), BF16) for count, side in step.images]
             if step.mode == "vision":
-                self._vision_stage(views.grid if views else (1, 1), batch, *images)
+                self._vision_stage(step.grid, batch, *images)
                 return
             ids = recorder.take((batch, queries), INT64)
             attention_mask = recorder.take((batch, past + queries), INT64)
-            grid = views.grid if views else (1, 1)
-            self.network(ids, attention_mask, PastKV(length=past, style=style), grid, *images)
+            self.network(ids, attention_mask, PastKV(length=past, style=style), step.grid, *images)
 
         return run
+
+    def _with_views(self, step: Step) -> Step:
+        if self._views is None:
+            return step
+        return attrs.evolve(step, grid=self._views.grid, images=tuple(self._views.views))
 
     def _context(self, context_len: Dim, views: ViewPlan | None) -> Dim:
         context = as_dim(context_len, "context_len")
@@ -318,12 +331,12 @@ class DeepseekOCRModel(Metrics):
                 )
         return context
 
-    def _first_prefill(self) -> _Step:
+    def _first_prefill(self) -> Step:
         if self._workload is None:
             raise ModelMeterError("configure_workload() was not called")
         context, batch = self._workload
         self._need_decoder("simulate_run()")
-        return _Step(mode="prefill", batch=batch, queries=context, images=self._views is not None)
+        return self._with_views(Step(mode="prefill", batch=batch, queries=context))
 
     def _adopt(self, given: SyntheticKVCache | None, batch: Dim) -> SyntheticKVCache:
         wanted = self._new_cache(batch)
@@ -344,7 +357,7 @@ class DeepseekOCRModel(Metrics):
         default = DeepseekOCRConfig().decoder
         return SyntheticKVCache(batch, default.num_key_value_heads, default.head_dim, max(1, len(layers)))
 
-    def _started(self, call: str) -> _Step:
+    def _started(self, call: str) -> Step:
         if self._step is None:
             raise ModelMeterError(f"{call} needs a stage: call start_vision() or start_prefill(context_len) first")
         return self._step

@@ -1,0 +1,118 @@
+"""Closed formulas: the same recording with symbols for sizes."""
+
+import difflib
+from typing import Any
+
+from modelmeter.core.cost import Cost
+from modelmeter.core.dims import Dim
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.layer import Layer
+from modelmeter.core.trace import Trace
+from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel, Step
+from modelmeter.nn.token import CachedLayer, TokenLayer
+
+QUANTITIES = (
+    "flops",
+    "tensor_flops",
+    "cuda_flops",
+    "counted_flops",
+    "weight_bytes",
+    "activation_bytes",
+    "activation_read_bytes",
+    "activation_write_bytes",
+    "kv_bytes",
+    "kv_read_bytes",
+    "kv_write_bytes",
+    "io_bytes",
+    "kv_cache_bytes",
+)
+STAGES = ("vision", "prefill", "decode")
+SYMBOLS = {
+    "B": "sequences (or pages, or views of one size) in the batch",
+    "S": "query tokens of a prefill or of a layer's input",
+    "T": "tokens cached before the decoded one",
+    "R": "side of a square view, pixels (a grid layer's: side of the grid)",
+}
+"""The symbols of every formula, positive integers."""
+
+
+def formula(
+    target: Layer | DeepseekOCRModel,
+    quantity: str = "flops",
+    *,
+    stage: str | None = None,
+    layer: str | None = None,
+    exact: bool = False,
+) -> Any:
+    """The closed form of `quantity` (see `QUANTITIES`) as an expanded SymPy expression in the symbols of `SYMBOLS`.
+
+    Of a layer: its call on [B S hidden] (S queries and, in decode, T cached tokens for an attention or decoder layer).
+    Of a model: a stage, "vision" (B views of one R x R size), "prefill" (B sequences of S text tokens, nothing cached)
+    or "decode" (the next token of B sequences with T cached); `layer` picks one module path of it. The state of
+    `target` is not moved. Byte formulas hold for B, S > 1 (at 1 some copies fall away).
+
+    Raises `ModelMeterError` for an unknown quantity, stage or path, and where SymPy is not installed.
+    """
+    if quantity not in QUANTITIES:
+        raise ModelMeterError(f"unknown quantity {quantity!r}: choose among {', '.join(QUANTITIES)}")
+    if isinstance(target, DeepseekOCRModel):
+        cost, kv = _of_model(target, stage, layer)
+    else:
+        if stage not in (None, "prefill", "decode"):
+            raise ModelMeterError(f"a layer has no stage {stage!r}: choose prefill or decode")
+        cost, kv = _of_layer(target, stage, layer)
+    return _closed(kv if quantity == "kv_cache_bytes" else getattr(cost, quantity), exact)
+
+
+def _of_layer(target: Layer, stage: str | None, path: str | None) -> tuple[Cost, Dim]:
+    batch, queries, cached = _symbols("B S T")
+    side = _symbols("R")[0]
+    if isinstance(target, CachedLayer):
+        sizes = (1, batch, cached) if stage == "decode" else (queries, batch, 0)
+        held = cached if stage == "decode" else queries
+        kv: Dim = 2 * target.num_kv_heads * target.head_dim * 2 * batch * held
+    else:
+        over_tokens = isinstance(target, TokenLayer)
+        sizes = (1 if stage == "decode" else queries if over_tokens else side, batch)
+        kv = 0
+    return _pick(target.trace_at(*sizes), path), kv
+
+
+def _of_model(model: DeepseekOCRModel, stage: str | None, path: str | None) -> tuple[Cost, Dim]:
+    batch, queries, cached, side = _symbols("B S T R")
+    per_token = model.kv_bytes_per_token(batch)
+    if stage == "vision":
+        step, kv = Step(mode="vision", batch=batch, images=((1, side),)), 0
+    elif stage == "prefill":
+        step, kv = Step(mode="prefill", batch=batch, queries=queries), per_token * queries
+    elif stage == "decode":
+        step, kv = Step(mode="decode", batch=batch, queries=1, past=cached), per_token * cached
+    else:
+        raise ModelMeterError(f"unknown stage {stage!r}: choose among {', '.join(STAGES)}")
+    return _pick(model.trace_step(step), path), kv
+
+
+def _pick(trace: Trace, path: str | None) -> Cost:
+    if path is None:
+        return trace.total
+    found = trace.by_layer()
+    if path not in found:
+        near = difflib.get_close_matches(path, found, n=3, cutoff=0.3)
+        raise ModelMeterError(f"no module {path!r} in this stage; near it: {', '.join(near) or 'none'}")
+    return found[path]
+
+
+def _symbols(names: str) -> tuple[Any, ...]:
+    from modelmeter.core.symbolic import sympy
+
+    return tuple(sympy.symbols(names.split(), positive=True, integer=True))
+
+
+def _closed(value: Dim, exact: bool) -> Any:
+    from modelmeter.core.symbolic import sympy
+
+    expression = sympy.sympify(value)
+    if not exact:
+        # The last branch is the general one: sizes above 1.
+        expression = expression.replace(lambda part: isinstance(part, sympy.Piecewise), lambda part: part.args[-1][0])
+    return sympy.expand(expression)
