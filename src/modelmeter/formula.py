@@ -1,14 +1,21 @@
 """Closed formulas: the same recording with symbols for sizes."""
 
 import difflib
+import json
+from os import PathLike
 from typing import Any
+
+import attrs
 
 from modelmeter.core.cost import Cost
 from modelmeter.core.dims import Dim
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.layer import Layer
 from modelmeter.core.trace import Trace
+from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel, Step
+from modelmeter.models.deepseek_ocr.network import VisionTower
+from modelmeter.models.deepseek_ocr.sam import ImageEncoderViT, PatchEmbed
 from modelmeter.nn.token import CachedLayer, TokenLayer
 
 QUANTITIES = (
@@ -27,11 +34,15 @@ QUANTITIES = (
     "kv_cache_bytes",
 )
 STAGES = ("vision", "prefill", "decode")
+VIEW_UNIT = 64
+"""Pixels of a view's side for each row of its image tokens: patches of 16, then 4 times fewer."""
+IMAGE_LAYERS = (ImageEncoderViT, PatchEmbed, VisionTower)
+MODELS = ("deepseek-ocr",)
 SYMBOLS = {
     "B": "sequences (or pages, or views of one size) in the batch",
     "S": "query tokens of a prefill or of a layer's input",
     "T": "tokens cached before the decoded one",
-    "R": "side of a square view, pixels (a grid layer's: side of the grid)",
+    "R": "side of a square view in units of 64 pixels (rows of image tokens); of a grid layer, the grid's side",
 }
 """The symbols of every formula, positive integers."""
 
@@ -47,9 +58,11 @@ def formula(
     """The closed form of `quantity` (see `QUANTITIES`) as an expanded SymPy expression in the symbols of `SYMBOLS`.
 
     Of a layer: its call on [B S hidden] (S queries and, in decode, T cached tokens for an attention or decoder layer).
-    Of a model: a stage, "vision" (B views of one R x R size), "prefill" (B sequences of S text tokens, nothing cached)
-    or "decode" (the next token of B sequences with T cached); `layer` picks one module path of it. The state of
-    `target` is not moved. Byte formulas hold for B, S > 1 (at 1 some copies fall away).
+    Of a model: a stage, "vision" (B square views of side 64 R pixels), "prefill" (B sequences of S text tokens, nothing
+    cached) or "decode" (the next token of B sequences with T cached); `layer` picks one module path of it.
+
+    The state of `target` is not moved. Where a size of 1 makes a copy fall away, the formula is that of larger sizes;
+    `exact` keeps the cases apart. A view's formula is that of sides other than the native one (tables are resized).
 
     Raises `ModelMeterError` for an unknown quantity, stage or path, and where SymPy is not installed.
     """
@@ -64,16 +77,74 @@ def formula(
     return _closed(kv if quantity == "kv_cache_bytes" else getattr(cost, quantity), exact)
 
 
+@attrs.frozen(kw_only=True)
+class Formula:
+    """A formula with its question: what, of which stage (and layer)."""
+
+    model: str
+    stage: str
+    layer: str | None
+    quantity: str
+    expression: Any
+
+    @property
+    def text(self) -> str:
+        """Plain text: `quantity(stage) = ...`."""
+        return f"{self._name} = {self.expression}"
+
+    @property
+    def latex(self) -> str:
+        """LaTeX."""
+        from modelmeter.core.symbolic import sympy
+
+        name = self._name.replace("_", r"\_")
+        return rf"\mathrm{{{name}}} = {sympy.latex(self.expression)}"
+
+    def to_json(self) -> str:
+        """JSON with the symbols that occur."""
+        used = {str(symbol) for symbol in self.expression.free_symbols}
+        data = {
+            "schema": "modelmeter.formula/1",
+            **{name: getattr(self, name) for name in ("model", "stage", "layer", "quantity")},
+            "formula": str(self.expression),
+            "symbols": {name: meaning for name, meaning in SYMBOLS.items() if name in used},
+        }
+        return json.dumps(data, indent=1) + "\n"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.quantity}({self.stage}{'' if self.layer is None else ', ' + self.layer})"
+
+
+def describe_formula(
+    model: str,
+    stage: str,
+    quantity: str,
+    *,
+    layer: str | None = None,
+    config: str | PathLike[str] | None = None,
+    **conventions: Any,
+) -> Formula:
+    """The formula of a named model. Raises `ModelMeterError` for an unknown model, stage, quantity or layer."""
+    if model not in MODELS:
+        raise ModelMeterError(f"unknown model {model!r}: choose {', '.join(MODELS)}")
+    read = None if config is None else DeepseekOCRConfig.from_hf(config)
+    twin = DeepseekOCRModel.from_config(read, **conventions)
+    expression = formula(twin, quantity, stage=stage, layer=layer)
+    return Formula(model=model, stage=stage, layer=layer, quantity=quantity, expression=expression)
+
+
 def _of_layer(target: Layer, stage: str | None, path: str | None) -> tuple[Cost, Dim]:
     batch, queries, cached = _symbols("B S T")
     side = _symbols("R")[0]
     if isinstance(target, CachedLayer):
-        sizes = (1, batch, cached) if stage == "decode" else (queries, batch, 0)
+        sizes: tuple[Dim, ...] = (1, batch, cached) if stage == "decode" else (queries, batch, 0)
         held = cached if stage == "decode" else queries
         kv: Dim = 2 * target.num_kv_heads * target.head_dim * 2 * batch * held
     else:
         over_tokens = isinstance(target, TokenLayer)
-        sizes = (1 if stage == "decode" else queries if over_tokens else side, batch)
+        extent = VIEW_UNIT * side if isinstance(target, IMAGE_LAYERS) else side
+        sizes = (1 if stage == "decode" else queries if over_tokens else extent, batch)
         kv = 0
     return _pick(target.trace_at(*sizes), path), kv
 
@@ -82,7 +153,7 @@ def _of_model(model: DeepseekOCRModel, stage: str | None, path: str | None) -> t
     batch, queries, cached, side = _symbols("B S T R")
     per_token = model.kv_bytes_per_token(batch)
     if stage == "vision":
-        step, kv = Step(mode="vision", batch=batch, images=((1, side),)), 0
+        step, kv = Step(mode="vision", batch=batch, images=((1, VIEW_UNIT * side),)), 0
     elif stage == "prefill":
         step, kv = Step(mode="prefill", batch=batch, queries=queries), per_token * queries
     elif stage == "decode":

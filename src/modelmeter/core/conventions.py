@@ -28,7 +28,7 @@ FLOPS_PER_ELEMENT: dict[str, int] = {
     "silu": 4,  # sigmoid and a multiplication
     "gelu": 5,  # 0.5 * x * (1 + erf(x / sqrt(2))): three multiplications, one addition, erf
     "_softmax": 5,  # max, subtract, exp, sum, divide: each once an element
-    "native_layer_norm": 8,  # mean 1, deviation 1, square 1, sum 1, scale by 1/std 1, weight 1, bias 1, its share of rsqrt 1
+    "native_layer_norm": 8,  # mean, deviation, square, sum, scale by 1/std, weight, bias, its share of rsqrt: 1 each
     "mean": 1,  # one addition for each element read
     "sum": 1,
     "max": 1,

@@ -147,7 +147,7 @@ def rounded(value: Dim) -> Dim:
 
 def as_dim(value: Dim, what: str, *, least: int = 1) -> Dim:
     """A user's size as a dim: an int >= `least`, an array of such, or a symbol. Raises `ModelMeterError` otherwise."""
-    if isinstance(value, bool) or isinstance(value, (float, str, bytes, np.floating)) or value is None:
+    if value is None or isinstance(value, (bool, float, str, bytes, np.floating)):
         raise ModelMeterError(f"{what} must be a whole number, not {value!r}")
     if isinstance(value, (int, np.integer)):
         _require(int(value) >= least, what, least, value)

@@ -1,4 +1,4 @@
-"""From a `run` and its sizes to a recording: ints and symbols as they are, arrays after a check that nothing overflows."""
+"""From a `run` and its sizes to a recording: ints and symbols as they are, arrays once nothing can overflow."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -68,4 +68,3 @@ def _dtype_for(run: Run, dims: Sequence[Dim], options: RecordOptions) -> Any:
     top = record(lambda recorder: run(recorder, *corner), options)
     numbers = (*top.numbers, *top.backward_numbers, top.peak()[1], top.saved_bytes)
     return np.int64 if sum(numbers) < INT64_ROOM else object
-

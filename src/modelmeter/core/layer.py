@@ -195,7 +195,13 @@ class Layer(Metrics):
 
 def _key_of(args: tuple[Any, ...], recorder: Recorder) -> Any:
     options = recorder.options
-    return (options.grad, options.weight_grads, options.elementwise, recorder.muted > 0, *[_key(arg, recorder.by_identity) for arg in args])
+    return (
+        options.grad,
+        options.weight_grads,
+        options.elementwise,
+        recorder.muted > 0,
+        *[_key(arg, recorder.by_identity) for arg in args],
+    )
 
 
 def _key(arg: Any, by_identity: bool) -> Any:

@@ -5,9 +5,33 @@ from collections.abc import Sequence
 from modelmeter.core.conventions import FLOPS_PER_ELEMENT
 from modelmeter.core.dims import Dim, exact_div, floor_div, prod, same
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.core.pricing import elementwise, matmul
-from modelmeter.core.pricing import move as move
+from modelmeter.core.pricing import elementwise, matmul, move
 from modelmeter.core.tensor import FP32, INT64, DType, Role, Shape, Tensor, check_last_dim
+
+__all__ = [
+    "binary",
+    "bmm",
+    "broadcast",
+    "cast",
+    "cat",
+    "clone",
+    "conv2d",
+    "elementwise",
+    "empty",
+    "fill",
+    "gather",
+    "grouped_linear",
+    "index_add",
+    "layer_norm",
+    "linear",
+    "matmul",
+    "move",
+    "reduce",
+    "resize",
+    "softmax",
+    "topk",
+    "unary",
+]
 
 _SAVES: dict[str, tuple[int, ...]] = {
     "mul": (0, 1),  # each factor is the other's derivative
@@ -22,7 +46,7 @@ _SAVES_OUTPUT = frozenset({"_softmax", "sigmoid", "sqrt", "rsqrt"})
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """[... k] x [n k] -> [... n]: mm, or addmm with a bias. 2 * rows * k * n FLOPs; the bias counts none, as in torch."""
+    """[... k] x [n k] -> [... n]: mm, or addmm with a bias. 2 * rows * k * n FLOPs; the bias has none, as in torch."""
     n, k = weight.shape
     check_last_dim(x, k, "linear")
     rows = prod(x.shape[:-1])
@@ -46,7 +70,7 @@ def bmm(a: Tensor, b: Tensor, *, causal: Dim = None) -> Tensor:
 
 
 def grouped_linear(x: Tensor, weight: Tensor, read_bytes: Dim) -> Tensor:
-    """[r k] x [E n k] -> [r n], each row by one of E experts: 2 * r * k * n FLOPs in all, `read_bytes` of the weights."""
+    """[r k] x [E n k] -> [r n], each row by one of E experts: 2 * r * k * n FLOPs, `read_bytes` of the weights."""
     _, n, k = weight.shape
     check_last_dim(x, k, "grouped_linear")
     rows = x.shape[0]
@@ -79,7 +103,7 @@ def unary(name: str, x: Tensor, *, dtype: DType | None = None) -> Tensor:
 
 
 def binary(name: str, a: Tensor, b: Tensor, *, dtype: DType | None = None, into: Tensor | None = None) -> Tensor:
-    """[...] op [...] -> broadcast of the two; the dtype of `a` unless given. Each input is read once at its own size."""
+    """[...] op [...] -> broadcast of the two, in the dtype of `a` unless given. Each is read once at its own size."""
     shape = broadcast(a.shape, b.shape)
     numel = a.numel if shape is a.shape else b.numel if shape is b.shape else prod(shape)
     flops = _flops(name, numel)

@@ -1,4 +1,4 @@
-"""The operator and the four pricing rules: matmul, elementwise, move, fused. Nothing else in the calculus has a price."""
+"""The operator and the four pricing rules: matmul, elementwise, move, fused. Nothing else has a price."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -70,7 +70,9 @@ def matmul(
     needs_grad = a.needs_grad or b.needs_grad or (extra is not None and extra.needs_grad)
     out = recorder.take(out_shape, a.dtype, needs_grad=needs_grad)
     tensor, cuda = (needed, 0) if a.dtype.on_tensor_cores else (0, needed)
-    reads = _reads(((a, a.nbytes), (b, b_read)) if extra is None else ((a, a.nbytes), (b, b_read), (extra, extra.nbytes)))
+    reads = _reads(
+        ((a, a.nbytes), (b, b_read)) if extra is None else ((a, a.nbytes), (b, b_read), (extra, extra.nbytes))
+    )
     op = Op(name, "matmul", a.dtype, out_shape, _numbers(tensor, cuda, flops, reads, out.nbytes))
     if recorder.options.grad and needs_grad:
         for x, size, other, other_size in ((a, a.nbytes, b, b_read), (b, b_read, a, a.nbytes)):
@@ -176,7 +178,8 @@ def fused(function: Callable[..., Tensor], name: str, *, recomputes: int = 0) ->
         inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
         out = recorder.take(shape, dtype, needs_grad=needs_grad)
         reads = _reads([(x, x.nbytes) for x in inputs])
-        op = Op(name, "fused", out.dtype, out.shape, _numbers(*inside.numbers[:3], reads, out.nbytes))
+        tensor, cuda, counted = inside.numbers[:3]
+        op = Op(name, "fused", out.dtype, out.shape, _numbers(tensor, cuda, counted, reads, out.nbytes))
         if recorder.options.grad and out.needs_grad:
             op.backward_numbers = _fused_backward(recorder, inside, inputs, out, recomputes)
         recorder.open.items.append(op)
@@ -194,7 +197,7 @@ def _fused_backward(recorder: Recorder, inside: Segment, inputs: list[Tensor], o
     for x in (*inputs, out):
         recorder.keep(x)
     reads = _reads([(out, out.nbytes * 2), *[(x, x.nbytes) for x in inputs]])
-    return _plus(_numbers(*flops, _reads(()), 0), _gradients(inputs, 0, reads))
+    return _plus((*flops, 0, 0, 0, 0, 0), _gradients(inputs, 0, reads))
 
 
 def _gradients(inputs: Sequence[Tensor], flops: Dim, reads: tuple[Dim, Dim, Dim]) -> Numbers:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class RecordOptions:
-    """What a recording counts: `elementwise` FLOPs or none; `grad`, the backward pass too, with `weight_grads` or none."""
+    """What is counted: `elementwise` FLOPs or none; with `grad` the backward pass, with `weight_grads` or none."""
 
     grad: bool = False
     weight_grads: bool = True
@@ -47,14 +47,14 @@ class Segment:
     def numbers(self) -> tuple[Dim, ...]:
         """The eight quantities of a `Cost`, over own operators and children."""
         if self._numbers is None:
-            self._numbers = _fold([item.numbers for item in self.items])
+            self._numbers = fold_numbers([item.numbers for item in self.items])
         return self._numbers
 
     @property
     def backward_numbers(self) -> tuple[Dim, ...]:
         """The same for the backward pass."""
         if self._backward_numbers is None:
-            self._backward_numbers = _fold([item.backward_numbers for item in self.items])
+            self._backward_numbers = fold_numbers([item.backward_numbers for item in self.items])
         return self._backward_numbers
 
     @property
@@ -87,7 +87,7 @@ class Segment:
         return self._peak
 
 
-def _fold(parts: list[tuple[Dim, ...]]) -> tuple[Dim, ...]:
+def fold_numbers(parts: list[tuple[Dim, ...]]) -> tuple[Dim, ...]:
     """Sum, quantity by quantity. An array met n times (equal layers share theirs) is scaled, not added n times."""
     totals: list[Dim] = [0] * len(COST_FIELDS)
     times: list[dict[int, list[Dim]]] = [{} for _ in COST_FIELDS]

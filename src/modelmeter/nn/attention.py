@@ -79,4 +79,6 @@ def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def check_heads(num_heads: int, num_kv_heads: int) -> None:
     """Raise unless the query heads divide among the KV heads."""
     if num_kv_heads < 1 or num_heads % num_kv_heads:
-        raise ModelMeterError(f"num_attention_heads {num_heads} is not a multiple of num_key_value_heads {num_kv_heads}")
+        raise ModelMeterError(
+            f"num_attention_heads {num_heads} is not a multiple of num_key_value_heads {num_kv_heads}"
+        )

@@ -31,7 +31,12 @@ class CachedLayer(TokenLayer):
     """
 
     def __init__(
-        self, hidden_size: int, num_kv_heads: int, head_dim: int, cache: CacheStyle = "concat", **size: Unpack[InputSize]
+        self,
+        hidden_size: int,
+        num_kv_heads: int,
+        head_dim: int,
+        cache: CacheStyle = "concat",
+        **size: Unpack[InputSize],
     ) -> None:
         super().__init__(hidden_size, **size)
         self.num_kv_heads = num_kv_heads
@@ -90,7 +95,9 @@ class CachedLayer(TokenLayer):
         """Write one decoded token to the cache; after a prefill this enters decode mode."""
         batch_size = self._batch(batch_size)
         if self._cache is None:
-            raise ModelMeterError("step_decode() needs a KV cache: call set_prefill_state() or set_decode_state() first")
+            raise ModelMeterError(
+                "step_decode() needs a KV cache: call set_prefill_state() or set_decode_state() first"
+            )
         if not same(batch_size, self._cache.batch):
             raise ModelMeterError(f"step_decode() got batch_size {batch_size}, but the cache holds {self._cache.batch}")
         self._cache.update()
@@ -132,4 +139,6 @@ def check_cache(cache: SyntheticKVCache, num_kv_heads: int, head_dim: int, batch
     found = {"num_kv_heads": cache.num_kv_heads, "head_dim": cache.head_dim, "batch": cache.batch}
     for name, value in wanted.items():
         if not same(value, found[name]):
-            raise ModelMeterError(f"the KV cache has {name} {found[name]}, {who} needs {value}: pass a cache that matches")
+            raise ModelMeterError(
+                f"the KV cache has {name} {found[name]}, {who} needs {value}: pass a cache that matches"
+            )

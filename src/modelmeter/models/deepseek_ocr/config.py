@@ -96,7 +96,7 @@ class DecoderConfig:
     n_routed_experts: int = _size(64)
     n_shared_experts: int = attrs.field(default=2, validator=attrs.validators.ge(0))
     num_experts_per_tok: int = _size(6)
-    mlp_layer_types: tuple[MlpKind, ...] = ("dense", *["sparse"] * 11)
+    mlp_layer_types: tuple[MlpKind, ...] = ("dense", *("sparse",) * 11)
     vocab_size: int = _size(129280)
     tie_word_embeddings: bool = False
     attention_bias: bool = False
@@ -115,7 +115,8 @@ class DecoderConfig:
             raise ModelMeterError(f"head_dim {self.head_dim} must be even: rotary embeddings turn pairs")
         if len(self.mlp_layer_types) != self.num_hidden_layers:
             raise ModelMeterError(
-                f"mlp_layer_types has {len(self.mlp_layer_types)} entries, num_hidden_layers is {self.num_hidden_layers}"
+                f"mlp_layer_types has {len(self.mlp_layer_types)} entries, "
+                f"num_hidden_layers is {self.num_hidden_layers}"
             )
         if self.num_experts_per_tok > self.n_routed_experts:
             raise ModelMeterError(
@@ -200,3 +201,12 @@ class Conventions:
         """Self. Raises where a convention does not suit the model."""
         check_coverage(self.coverage, config.decoder.n_routed_experts)
         return self
+
+
+def make_conventions(chosen: dict[str, Any]) -> Conventions:
+    """`Conventions(**chosen)`; an unknown keyword is an error that lists the known ones."""
+    known = [field.name for field in attrs.fields(Conventions)]
+    for name in chosen:
+        if name not in known:
+            raise ModelMeterError(f"unknown convention {name!r}: choose among {', '.join(known)}")
+    return Conventions(**chosen)

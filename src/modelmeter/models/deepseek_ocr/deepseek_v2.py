@@ -24,9 +24,7 @@ class DeepseekV2RMSNorm(RMSNorm):
 class DeepseekV2MLP(TokenLayer):
     """SwiGLU feed-forward, [... hidden] -> [... hidden]."""
 
-    def __init__(
-        self, hidden_size: int, intermediate_size: int, bias: bool = False, **size: Unpack[InputSize]
-    ) -> None:
+    def __init__(self, hidden_size: int, intermediate_size: int, bias: bool = False, **size: Unpack[InputSize]) -> None:
         super().__init__(hidden_size, **size)
         self.gate_proj = Linear(hidden_size, intermediate_size, bias)
         self.up_proj = Linear(hidden_size, intermediate_size, bias)
@@ -191,9 +189,7 @@ class DeepseekV2DecoderLayer(CachedLayer):
         **size: Unpack[InputSize],
     ) -> None:
         conventions = conventions or Conventions()
-        super().__init__(
-            config.hidden_size, config.num_key_value_heads, config.head_dim, conventions.cache, **size
-        )
+        super().__init__(config.hidden_size, config.num_key_value_heads, config.head_dim, conventions.cache, **size)
         self.conventions = conventions
         attention = LlamaFlashAttention2 if conventions.attention == "flash" else LlamaAttention
         self.self_attn = attention(config, conventions)

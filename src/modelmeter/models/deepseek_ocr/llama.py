@@ -70,9 +70,7 @@ class LlamaAttention(CachedLayer):
         self, config: DecoderConfig, conventions: Conventions | None = None, **size: Unpack[InputSize]
     ) -> None:
         conventions = conventions or Conventions()
-        super().__init__(
-            config.hidden_size, config.num_key_value_heads, config.head_dim, conventions.cache, **size
-        )
+        super().__init__(config.hidden_size, config.num_key_value_heads, config.head_dim, conventions.cache, **size)
         self.conventions = conventions
         self.num_heads = config.num_attention_heads
         bias, kv_width = config.attention_bias, config.num_key_value_heads * config.head_dim
@@ -109,7 +107,7 @@ class LlamaAttention(CachedLayer):
 
 
 class LlamaFlashAttention2(LlamaAttention):
-    """[b q hidden] -> [b q hidden] in one kernel: no mask, no scores in memory; it reads grouped KV heads as they are."""
+    """[b q hidden] -> [b q hidden] in one kernel: no mask, no scores in memory; grouped KV heads are read as they are."""
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Tensor:
         batch, _, queries, _ = q.shape
@@ -134,5 +132,3 @@ def decoder_inputs(
     eager = conventions.attention == "eager"
     mask = recorder.take((batch, 1, queries, past + queries), BF16) if eager else None
     return positions, mask, PastKV(length=past, style=conventions.cache)
-
-

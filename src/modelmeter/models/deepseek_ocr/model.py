@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from modelmeter.core.cost import Cost, StageCost
+from modelmeter.core.cost import StageCost
 from modelmeter.core.dims import Dim, as_dim, is_array, is_number, same
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.evaluate import Run, evaluate, fold
@@ -15,15 +15,15 @@ from modelmeter.core.metrics import Metrics
 from modelmeter.core.recorder import Recorder, RecordOptions, Segment
 from modelmeter.core.tensor import BF16, INT64
 from modelmeter.core.trace import Trace
-from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
+from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig, make_conventions
 from modelmeter.models.deepseek_ocr.network import (
     Backbone,
     DeepseekOCRForCausalLM,
     VisionStage,
     build_network,
 )
-from modelmeter.models.deepseek_ocr.parts import PARTS, part_owners, split_costs, split_weights
-from modelmeter.models.deepseek_ocr.run import RunCost, sum_of_steps
+from modelmeter.models.deepseek_ocr.parts import part_owners, read_parts, split_weights, unpack_parts
+from modelmeter.models.deepseek_ocr.run import RunCost, StageParts, sum_run
 from modelmeter.models.deepseek_ocr.views import ViewPlan
 from modelmeter.nn.token import CachedLayer, TokenLayer, check_cache
 
@@ -32,7 +32,7 @@ OperationMode: TypeAlias = Literal["vision", "prefill", "decode"]
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """One forward pass: `queries` tokens of `batch` sequences after `past` cached ones, with views (count, side) or none.
+    """One forward pass: `queries` tokens of `batch` sequences after `past` cached ones, with images (count, side).
 
     While the model decodes, `past` is the cache's length.
     """
@@ -94,7 +94,9 @@ class DeepseekOCRModel(Metrics):
         else:
             layers = list(decoder_layer)
             if num_decoder_layers not in (0, len(layers)):
-                raise ModelMeterError(f"num_decoder_layers is {num_decoder_layers}, but {len(layers)} layers were given")
+                raise ModelMeterError(
+                    f"num_decoder_layers is {num_decoder_layers}, but {len(layers)} layers were given"
+                )
         sized = [layer.hidden_size for layer in layers if isinstance(layer, TokenLayer)]
         hidden = sized[0] if sized else DeepseekOCRConfig().decoder.hidden_size
         backbone = Backbone(vision_layer, layers, hidden, chosen)
@@ -218,7 +220,9 @@ class DeepseekOCRModel(Metrics):
 
     def trace(self, *, elementwise: bool | None = None, grad: bool = False, frozen_weights: bool = False) -> Trace:
         """The operators of the stage last started."""
-        return self.trace_step(self._current("trace()"), elementwise=elementwise, grad=grad, frozen_weights=frozen_weights)
+        return self.trace_step(
+            self._current("trace()"), elementwise=elementwise, grad=grad, frozen_weights=frozen_weights
+        )
 
     def trace_step(
         self, step: Step, *, elementwise: bool | None = None, grad: bool = False, frozen_weights: bool = False
@@ -242,26 +246,24 @@ class DeepseekOCRModel(Metrics):
             raise ModelMeterError("simulate_run() needs a prefill: call start_prefill(context_len, batch_size) first")
         prefills = self._prefills or [self._first_prefill()]
         last = prefills[-1]
-        cached = last.past + last.queries
-        parts = [self._stage_cost(step, step.past + step.queries) for step in prefills]
-        return sum_of_steps(parts, tokens, cached, lambda past: self._decode_cost(past, last.batch))
+        cached, per_token = last.past + last.queries, self.kv_bytes_per_token(last.batch)
+
+        def decode_step(past: Dim) -> StageParts:
+            return self._stage(Step(mode="decode", batch=last.batch, queries=1, past=past), per_token * (past + 1))
+
+        parts = [self._stage(step, per_token * (step.past + step.queries)) for step in prefills]
+        return sum_run(parts, tokens, cached, decode_step)
 
     def part_costs(self) -> dict[str, StageCost]:
         """The stage's cost by part: sam, clip, projector, embedding, decoder, lm_head; FLOPs and bytes add up.
 
         `activations_bytes` of a part is what it takes at its own peak, beyond what was there when it began.
         """
-        costs, peaks = split_costs(self.trace().root, self._owners)
-        kv = self.kv_cache_bytes()
-        return {
-            part: StageCost(
-                cost=costs[part],
-                weights_bytes=self._part_weights[part],
-                activations_bytes=peaks[part],
-                kv_cache_bytes=kv if part == "decoder" else 0,
-            )
-            for part in PARTS
-        }
+        return self.get_stage_parts()[1]
+
+    def get_stage_parts(self) -> StageParts:
+        """(`get_forward_cost()`, `part_costs()`) from one recording."""
+        return self._stage(self._current("get_stage_parts()"), self.kv_cache_bytes())
 
     # Inside
 
@@ -270,24 +272,16 @@ class DeepseekOCRModel(Metrics):
     ) -> tuple[Dim, ...]:
         return self._measure_step(self._current("a cost question"), read, options)
 
-    def _measure_step(self, step: Step, read: Callable[[Segment], tuple[Dim, ...]], options: RecordOptions) -> tuple[Dim, ...]:
+    def _measure_step(
+        self, step: Step, read: Callable[[Segment], tuple[Dim, ...]], options: RecordOptions
+    ) -> tuple[Dim, ...]:
         if not self.conventions.elementwise:
             options = attrs.evolve(options, elementwise=False)
         return fold(self._runner(step), self._dims(step), options, read)
 
-    def _stage_cost(self, step: Step, cached: Dim) -> StageCost:
-        *numbers, peak = self._measure_step(
-            step, lambda segment: (*segment.numbers, segment.peak()[1]), RecordOptions()
-        )
-        return StageCost(
-            cost=Cost.from_values(numbers),
-            weights_bytes=self.parameter_bytes(),
-            activations_bytes=peak,
-            kv_cache_bytes=self.kv_bytes_per_token(step.batch) * cached,
-        )
-
-    def _decode_cost(self, past: Dim, batch: Dim) -> StageCost:
-        return self._stage_cost(Step(mode="decode", batch=batch, queries=1, past=past), past)
+    def _stage(self, step: Step, kv_cache_bytes: Dim) -> StageParts:
+        flat = self._measure_step(step, lambda segment: read_parts(segment, self._owners), RecordOptions())
+        return unpack_parts(flat, self._part_weights, kv_cache_bytes)
 
     def _dims(self, step: Step) -> tuple[Dim, ...]:
         return (step.queries, step.batch, step.past)
@@ -374,12 +368,3 @@ class DeepseekOCRModel(Metrics):
     def _need_decoder(self, call: str) -> None:
         if not self.network.model.layers:
             raise ModelMeterError(f"{call} needs decoder layers: this model was built without any")
-
-
-def make_conventions(chosen: dict[str, Any]) -> Conventions:
-    """`Conventions(**chosen)`; an unknown keyword is an error that lists the known ones."""
-    known = [field.name for field in attrs.fields(Conventions)]
-    for name in chosen:
-        if name not in known:
-            raise ModelMeterError(f"unknown convention {name!r}: choose among {', '.join(known)}")
-    return Conventions(**chosen)

@@ -67,10 +67,12 @@ class ImageTokens(Layer):
             columns, rows = grid if i < len(features) - 1 else (1, 1)
             height, width = rows * view.shape[1], columns * view.shape[2]
             if i < len(features) - 1:  # tiles are laid side by side: a copy
-                view = ops.clone(view, (batch, height, width, hidden))
+                laid_out = ops.clone(view, (batch, height, width, hidden))
+            else:
+                laid_out = view.view(batch, height, width, hidden)
             newline = self.image_newline.read().narrow(batch, height, 1, hidden)
             with_newlines = (batch, height, width + 1, hidden)
-            parts.append(ops.cat((view.view(batch, height, width, hidden), newline), with_newlines))
+            parts.append(ops.cat((laid_out, newline), with_newlines))
         total = 1 + sum(part.shape[1] * part.shape[2] for part in parts)
         separator = self.view_seperator.read().narrow(batch, 1, hidden)
         tokens = ops.cat((*parts, separator), (batch, total, hidden))
@@ -157,7 +159,11 @@ class Backbone(Layer):
         self.image_tokens = ImageTokens(hidden_size, conventions) if isinstance(vision, VisionTower) else None
         self.splice = ImageTokenSplice(conventions)
         self.mask = CausalMask(conventions)
-        self.embed_tokens, self.norm, self.rotary_emb = text if text is not None else (None, None, None)
+        self.embed_tokens: Layer | None = None
+        self.norm: Layer | None = None
+        self.rotary_emb: Layer | None = None
+        if text is not None:
+            self.embed_tokens, self.norm, self.rotary_emb = text
         self.hidden_size = hidden_size
         self.layers = list(decoder)
 
@@ -247,7 +253,7 @@ class VisionBackbone(Layer):
 
 
 def build_network(config: DeepseekOCRConfig, conventions: Conventions) -> DeepseekOCRForCausalLM:
-    """The network of a configuration. Equal layers are one object; dense and sparse layers share what they have alike."""
+    """The network of a configuration. Equal layers are one object, also across dense and sparse ones."""
     decoder = config.decoder
     kinds = {}
     for index, kind in enumerate(decoder.mlp_layer_types):

@@ -2,13 +2,14 @@
 
 from typing import Final
 
-from modelmeter.core.cost import Cost
+from modelmeter.core.cost import COST_FIELDS, Cost, StageCost
 from modelmeter.core.dims import Dim, maximum
 from modelmeter.core.layer import Layer
-from modelmeter.core.recorder import Segment
+from modelmeter.core.recorder import Segment, fold_numbers
 from modelmeter.models.deepseek_ocr.network import DeepseekOCRForCausalLM, VisionTower
 
 PARTS: Final = ("sam", "clip", "projector", "embedding", "decoder", "lm_head")
+_WIDTH: Final = len(COST_FIELDS) + 1  # a cost and a peak
 _REST: Final = "decoder"
 """What belongs to no layer of a part: positions and masks, made inline for the decoder."""
 
@@ -29,26 +30,50 @@ def part_owners(network: DeepseekOCRForCausalLM) -> dict[int, str]:
     return {id(layer): part for layer, part in begins if layer is not None}
 
 
-def split_costs(root: Segment, owners: dict[int, str]) -> tuple[dict[str, Cost], dict[str, Dim]]:
-    """(cost, peak) of each part: costs add up to the root's; a peak is what a layer takes beyond its inputs."""
-    costs = dict.fromkeys(PARTS, Cost())
+def read_parts(root: Segment, owners: dict[int, str]) -> tuple[Dim, ...]:
+    """Flat numbers of a recording: eight of its cost and its peak, then the same nine of each part, in order.
+
+    The parts' costs add up to the whole's; a part's peak is what its layers take beyond their inputs.
+    """
+    costs: dict[str, list[tuple[Dim, ...]]] = {part: [] for part in PARTS}
     peaks: dict[str, Dim] = dict.fromkeys(PARTS, 0)
 
     def visit(segment: Segment, part: str) -> None:
         if segment.layer is not None and id(segment.layer) in owners:
             part = owners[id(segment.layer)]
-            peaks[part] = maximum(peaks[part], segment.peak()[1])
         if not _holds_owner(segment, owners):
-            costs[part] += Cost.from_values(segment.numbers)
+            costs[part].append(segment.numbers)
+            peaks[part] = maximum(peaks[part], segment.peak()[1])
             return
         for item in segment.items:
             if isinstance(item, Segment):
                 visit(item, part)
             else:
-                costs[part] += item.cost
+                costs[part].append(item.numbers)
 
     visit(root, _REST)
-    return costs, peaks
+    flat: list[Dim] = [*root.numbers, root.peak()[1]]
+    for part in PARTS:
+        flat += [*fold_numbers(costs[part]), peaks[part]]
+    return tuple(flat)
+
+
+def unpack_parts(
+    flat: tuple[Dim, ...], weights: dict[str, int], kv_cache_bytes: Dim
+) -> tuple[StageCost, dict[str, StageCost]]:
+    """(the whole, its parts) of what `read_parts` gives."""
+
+    def stage(start: int, resident: int, kv: Dim) -> StageCost:
+        *numbers, peak = flat[start : start + _WIDTH]
+        return StageCost(
+            cost=Cost.from_values(numbers), weights_bytes=resident, activations_bytes=peak, kv_cache_bytes=kv
+        )
+
+    parts = {
+        part: stage(_WIDTH * (i + 1), weights[part], kv_cache_bytes if part == "decoder" else 0)
+        for i, part in enumerate(PARTS)
+    }
+    return stage(0, sum(weights.values()), kv_cache_bytes), parts
 
 
 def split_weights(network: DeepseekOCRForCausalLM, owners: dict[int, str]) -> dict[str, int]:
@@ -68,7 +93,5 @@ def split_weights(network: DeepseekOCRForCausalLM, owners: dict[int, str]) -> di
 
 def _holds_owner(segment: Segment, owners: dict[int, str]) -> bool:
     """Whether a part begins below this segment (a part's own layers are not searched)."""
-    for item in segment.items:
-        if isinstance(item, Segment) and ((item.layer is not None and id(item.layer) in owners) or _holds_owner(item, owners)):
-            return True
-    return False
+    below = [item for item in segment.items if isinstance(item, Segment)]
+    return any((item.layer is not None and id(item.layer) in owners) or _holds_owner(item, owners) for item in below)

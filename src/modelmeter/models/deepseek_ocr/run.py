@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from functools import reduce
+from typing import TypeAlias
 
 import attrs
 import numpy as np
 
 from modelmeter.core.cost import Cost, StageCost
-from modelmeter.core.dims import Dim, is_array, is_number, maximum
+from modelmeter.core.dims import Dim, is_array, is_number, is_symbol, maximum
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.evaluate import INT64_ROOM
+
+StageParts: TypeAlias = tuple[StageCost, dict[str, StageCost]]
+"""The cost of a stage, and of each of its parts."""
 
 
 @attrs.frozen(kw_only=True)
@@ -23,16 +27,18 @@ class RunCost:
     prefill: StageCost
     decode: StageCost
     decode_tokens: Dim
+    prefill_parts: dict[str, StageCost]
+    decode_parts: dict[str, StageCost]
 
     @property
     def total(self) -> StageCost:
         """Prefill and decode together."""
-        return StageCost(
-            cost=self.prefill.cost + self.decode.cost,
-            weights_bytes=self.prefill.weights_bytes,
-            activations_bytes=maximum(self.prefill.activations_bytes, self.decode.activations_bytes),
-            kv_cache_bytes=self.decode.kv_cache_bytes,
-        )
+        return together([self.prefill, self.decode])
+
+    @property
+    def total_parts(self) -> dict[str, StageCost]:
+        """The same by part."""
+        return {part: together([cost, self.decode_parts[part]]) for part, cost in self.prefill_parts.items()}
 
     @property
     def prefill_flops_tflops(self) -> Dim:
@@ -45,47 +51,65 @@ class RunCost:
         return self.decode.flops_tflops
 
 
-def sum_of_steps(prefills: list[StageCost], tokens: Dim, cached: Dim, step: Callable[[Dim], StageCost]) -> RunCost:
-    """The run of `prefills` and of `tokens` steps that find `cached`, `cached` + 1, ... tokens.
+def together(stages: list[StageCost]) -> StageCost:
+    """Stages one after the other: costs add, the largest peak counts, weights and cache are the last one's."""
+    return StageCost(
+        cost=reduce(Cost.__add__, [stage.cost for stage in stages]),
+        weights_bytes=stages[-1].weights_bytes,
+        activations_bytes=reduce(maximum, [stage.activations_bytes for stage in stages]),
+        kv_cache_bytes=stages[-1].kv_cache_bytes,
+    )
+
+
+def sum_run(prefills: list[StageParts], tokens: Dim, cached: Dim, decode_step: Callable[[Dim], StageParts]) -> RunCost:
+    """The run of `prefills` and of `tokens` decode steps that find `cached`, `cached` + 1, ... tokens."""
+    prefill = together([whole for whole, _ in prefills])
+    prefill_parts = {part: together([parts[part] for _, parts in prefills]) for part in prefills[0][1]}
+    if is_number(tokens) and tokens == 0:
+        decode, decode_parts = _nothing(prefill), {part: _nothing(cost) for part, cost in prefill_parts.items()}
+    else:
+        steps = [decode_step(cached), decode_step(cached + 1), decode_step(cached + tokens - 1)]
+        decode = _sum_steps([whole for whole, _ in steps], tokens)
+        decode_parts = {part: _sum_steps([parts[part] for _, parts in steps], tokens) for part in prefill_parts}
+    return RunCost(
+        prefill=prefill,
+        decode=decode,
+        decode_tokens=tokens,
+        prefill_parts=prefill_parts,
+        decode_parts=decode_parts,
+    )
+
+
+def _nothing(stage: StageCost) -> StageCost:
+    return attrs.evolve(stage, cost=stage.cost * 0, activations_bytes=0)
+
+
+def _sum_steps(steps: list[StageCost], tokens: Dim) -> StageCost:
+    """The sum of `tokens` steps, of which the first, second and last are given; the last one's memory."""
+    return attrs.evolve(steps[-1], cost=sum_of_even_steps([step.cost for step in steps], tokens))
+
+
+def sum_of_even_steps(steps: list[Cost], tokens: Dim) -> Cost:
+    """The sum of `tokens` decode steps, of which the first, second and last are given.
 
     A step's numbers grow by the same amount with every cached token (its keys and values, its scores), so the sum is
     that of an arithmetic progression, exact. The last step is compared with it: were that ever not so, this raises.
     """
-    prefill = StageCost(
-        cost=reduce(Cost.__add__, [part.cost for part in prefills]),
-        weights_bytes=prefills[-1].weights_bytes,
-        activations_bytes=reduce(maximum, [part.activations_bytes for part in prefills]),
-        kv_cache_bytes=prefills[-1].kv_cache_bytes,
-    )
-    if is_number(tokens) and tokens == 0:
-        nothing = attrs.evolve(prefill, cost=prefill.cost * 0, activations_bytes=0)
-        return RunCost(prefill=prefill, decode=nothing, decode_tokens=tokens)
-    first, second, last = step(cached), step(cached + 1), step(cached + tokens - 1)
     sums = []
-    for a, b, z in zip(first.cost.values(), second.cost.values(), last.cost.values(), strict=True):
-        growth = b - a
-        if (is_number(z) or is_array(z)) and not np.all(z == a + growth * (tokens - 1)):
+    for first, second, last in zip(*[step.values() for step in steps], strict=True):
+        growth = second - first
+        if not is_symbol(last) and not np.all(last == first + growth * (tokens - 1)):
             raise ModelMeterError("decode steps do not grow evenly with the cache: sum decode_one_token() instead")
-        sums.append(_progression(a, growth, tokens))
-    end = cached + tokens
-    per_token = last.kv_cache_bytes // (end - 1) if is_number(end) else last.kv_cache_bytes / (end - 1)
-    decode = StageCost(
-        cost=Cost.from_values(sums),
-        weights_bytes=last.weights_bytes,
-        activations_bytes=last.activations_bytes,
-        kv_cache_bytes=per_token * end,
-    )
-    return RunCost(prefill=prefill, decode=decode, decode_tokens=tokens)
+        sums.append(_progression(first, growth, tokens))
+    return Cost.from_values(sums)
 
 
 def _progression(first: Dim, growth: Dim, tokens: Dim) -> Dim:
     """`first + (first + growth) + ...`, `tokens` terms; Python ints where int64 arrays would not hold it."""
+    if is_symbol(tokens):
+        return first * tokens + growth * tokens * (tokens - 1) / 2
     if any(is_array(x) for x in (first, growth, tokens)):
-        largest = [int(np.max(x)) for x in (first, growth, tokens)]
-        if largest[0] * largest[2] + largest[1] * largest[2] ** 2 >= INT64_ROOM:
+        top_first, top_growth, top_tokens = [int(np.max(x)) for x in (first, growth, tokens)]
+        if top_first * top_tokens + top_growth * top_tokens**2 >= INT64_ROOM:
             first, growth, tokens = (x.astype(object) if is_array(x) else x for x in (first, growth, tokens))
-    return first * tokens + growth * (tokens * (tokens - 1) // 2 if not _symbolic(tokens) else tokens * (tokens - 1) / 2)
-
-
-def _symbolic(value: Dim) -> bool:
-    return not (is_number(value) or is_array(value))
+    return first * tokens + growth * (tokens * (tokens - 1) // 2)

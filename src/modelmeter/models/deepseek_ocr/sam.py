@@ -269,4 +269,3 @@ class ImageEncoderViT(Layer):
             return table
         resized = ops.resize("_upsample_bicubic2d_aa", ops.cast(table, FP32), (1, height, width, channels))
         return ops.cast(resized, BF16)
-

@@ -1,0 +1,120 @@
+"""`modelmeter analyze`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelmeter.cli.output import JsonOption, QuietOption, complain, write
+
+if TYPE_CHECKING:
+    from modelmeter.report.analysis import Analysis
+
+_SHOW_PROGRESS_FROM = 100  # pages; fewer are done before a bar could be drawn
+
+
+def analyze(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Pictures, PDFs, directories, globs, or sizes like 1654x2339."),
+    ],
+    mode: Annotated[str, typer.Option(help="Views: tiny, small, base, large, gundam or gundam-m.")] = "gundam",
+    max_tiles: Annotated[int, typer.Option(help="Most tiles of a page in the gundam modes.")] = 9,
+    prompt_tokens: Annotated[int, typer.Option(help="Text tokens of the prompt, BOS included.")] = 10,
+    decode_tokens: Annotated[int, typer.Option(help="Decode steps of a page.")] = 512,
+    batch_size: Annotated[int, typer.Option(help="Equal pages run at once.")] = 1,
+    attention: Annotated[str, typer.Option(help="eager or flash.")] = "eager",
+    implementation: Annotated[str, typer.Option(help="Whose code: vendor or transformers.")] = "vendor",
+    logits: Annotated[str, typer.Option(help="Logits of all prompt positions or the last: all or last.")] = "all",
+    coverage: Annotated[str, typer.Option(help="Experts reached: expected, max, min, or a number.")] = "expected",
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A config.json instead of the released model.")
+    ] = None,
+    by_layer: Annotated[
+        int | None, typer.Option(metavar="DEPTH", help="Also by layer, paths cut to DEPTH names.")
+    ] = None,
+    dpi: Annotated[float, typer.Option(help="Dots an inch at which PDF pages become pixels.")] = 144,
+    json: JsonOption = None,
+    yaml: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the same as YAML.")] = None,
+    markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
+    csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write a row for each page and stage.")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """FLOPs, bytes and memory of DeepSeek-OCR on the pages of documents, stage by stage.
+
+    Exit code 1 when a file could not be read; the others are still analysed.
+
+    Examples:
+
+        modelmeter analyze paper.pdf
+
+        modelmeter analyze scans/ --mode base --json result.json
+
+        modelmeter analyze 1654x2339 --by-layer 3 --attention flash
+    """
+    from modelmeter.documents import count_pages, read_pages
+    from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig, make_conventions
+    from modelmeter.report.analysis import Workload, require_pages
+    from modelmeter.report.analysis import analyze as run
+
+    workload = Workload(
+        mode=mode,
+        max_tiles=max_tiles,
+        prompt_tokens=prompt_tokens,
+        decode_tokens=decode_tokens,
+        batch_size=batch_size,
+        by_layer=by_layer,
+    )
+    chosen = make_conventions(
+        {
+            "attention": attention,
+            "implementation": implementation,
+            "logits": logits,
+            "coverage": _coverage(coverage),
+        }
+    )
+    model = None if config is None else DeepseekOCRConfig.from_hf(config)
+    pages = read_pages(files, dpi=dpi)
+    with nullcontext(None) if quiet else _progress(lambda: count_pages(files)) as on_page:
+        analysis = run(pages, workload=workload, config=model, conventions=chosen, on_page=on_page)
+    complain(analysis.errors)
+    _deliver(require_pages(analysis), {"json": json, "yaml": yaml, "markdown": markdown, "csv": csv}, quiet)
+    if analysis.errors:
+        raise typer.Exit(1)
+
+
+def _deliver(analysis: "Analysis", wanted: dict[str, str | None], quiet: bool) -> None:
+    """Write what is wanted, then print the tables, unless standard output is taken."""
+    from modelmeter.report import export, render
+
+    writers = {"json": export.to_json, "yaml": export.to_yaml, "markdown": render.to_markdown, "csv": export.to_csv}
+    for name, path in wanted.items():
+        if path is not None:
+            write(path, writers[name](analysis), quiet=quiet)
+    if analysis.pages and not quiet and "-" not in wanted.values():
+        render.print_analysis(analysis)
+
+
+def _coverage(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@contextmanager
+def _progress(count: Callable[[], int]) -> Iterator[Callable[[], None] | None]:
+    """A bar on the terminal for long documents; nothing elsewhere."""
+    import sys
+
+    if not sys.stderr.isatty() or (total := count()) < _SHOW_PROGRESS_FROM:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("pages", total=total)
+        yield lambda: progress.advance(task)

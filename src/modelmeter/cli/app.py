@@ -1,0 +1,58 @@
+"""The program: its commands, its version, and how it reports an error."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
+from modelmeter.cli.analyze import analyze
+from modelmeter.cli.formula import formula
+from modelmeter.core.errors import ModelMeterError
+
+app = typer.Typer(
+    name="modelmeter",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(name="analyze")(analyze)
+app.command(name="formula")(formula)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"modelmeter {__version__} (analytic model {ANALYTIC_MODEL_VERSION})")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What DeepSeek-OCR costs on a document and a GPU: FLOPs, bytes, memory.
+
+    Examples:
+
+        modelmeter analyze paper.pdf
+
+        modelmeter analyze 1654x2339 --json -
+
+        modelmeter formula deepseek-ocr decode --quantity tensor_flops
+    """
+
+
+def main() -> None:
+    """Run the program; what a user caused is one line on stderr and exit code 2."""
+    try:
+        app()
+    except ModelMeterError as error:
+        typer.echo(f"modelmeter: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output has closed it (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

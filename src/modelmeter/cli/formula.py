@@ -1,0 +1,44 @@
+"""`modelmeter formula`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelmeter.cli.output import JsonOption, write
+
+
+def formula(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="deepseek-ocr.")],
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="vision, prefill or decode.")],
+    quantity: Annotated[str, typer.Option(help="For example tensor_flops, io_bytes, kv_cache_bytes.")] = "flops",
+    layer: Annotated[
+        str | None, typer.Option(metavar="PATH", help="One module, for example model.layers.1.mlp.")
+    ] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX.")] = False,
+    attention: Annotated[str, typer.Option(help="eager or flash.")] = "eager",
+    implementation: Annotated[str, typer.Option(help="Whose code: vendor or transformers.")] = "vendor",
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A config.json instead of the released model.")
+    ] = None,
+    json: JsonOption = None,
+) -> None:
+    """The closed formula of a stage, in B, S, T and R (see below), from the same code that counts.
+
+    B: batch. S: query tokens of the prefill. T: tokens cached before the decoded one. R: side of a view / 64 px.
+
+    Examples:
+
+        modelmeter formula deepseek-ocr decode --quantity tensor_flops
+
+        modelmeter formula deepseek-ocr prefill --quantity kv_bytes --latex
+    """
+    from modelmeter.formula import describe_formula
+
+    result = describe_formula(
+        model, stage, quantity, layer=layer, config=config, attention=attention, implementation=implementation
+    )
+    if json is not None:
+        write(json, result.to_json(), quiet=False)
+    if json != "-":
+        typer.echo(result.latex if latex else result.text)

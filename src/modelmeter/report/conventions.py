@@ -1,0 +1,30 @@
+"""The conventions behind the numbers, in words: every output prints them."""
+
+from modelmeter.models.deepseek_ocr.config import Conventions
+
+_FLOPS = (
+    "a multiply-add is 2 FLOPs; tensor cores: matrix products in bf16; CUDA cores: those in fp32 and elementwise work"
+)
+
+
+def convention_notes(conventions: Conventions) -> list[str]:
+    """One line a convention that shapes the numbers."""
+    return [
+        _FLOPS if conventions.elementwise else f"{_FLOPS.replace(' and elementwise work', '')}; no elementwise FLOPs",
+        f"code: {conventions.implementation}; attention: {conventions.attention}{_vision(conventions)}; "
+        f"experts: {conventions.experts}; KV cache: {conventions.cache}; position ids: {conventions.position_ids}",
+        f"logits: {conventions.logits}; causal scores: {conventions.causal}",
+        _coverage(conventions),
+        "decode is one token at the first step; prefill includes vision; run is prefill and all decode steps",
+        "activation peaks are the most bytes alive at once, the stage's inputs included; weights resident are all parts",
+    ]
+
+
+def _vision(conventions: Conventions) -> str:
+    return " (vision: SDPA)" if conventions.vision_sdpa and conventions.attention == "eager" else ""
+
+
+def _coverage(conventions: Conventions) -> str:
+    if conventions.coverage == "expected":
+        return "expert weights read: those a token reaches under uniform routing, an expected value rounded once an operator"
+    return f"expert weights read: coverage {conventions.coverage}"

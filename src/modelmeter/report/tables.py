@@ -1,0 +1,135 @@
+"""An analysis as tables of text: data that a renderer prints or writes as Markdown."""
+
+import attrs
+
+from modelmeter.core.cost import Cost, StageCost
+from modelmeter.report import units
+from modelmeter.report.analysis import STAGES, Analysis, PageResult, StageResult
+from modelmeter.report.conventions import convention_notes
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """A titled table; the first `text_columns` columns are words, the others numbers. `rules` end a group of rows.
+
+    A column's name may have two lines.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int = 1
+    rules: frozenset[int] = frozenset()
+
+
+_COST_COLUMNS = ("tensor\nFLOPs", "CUDA\nFLOPs", "weights\nread", "activ.\nmoved", "KV\nmoved", "FLOP/\nbyte")
+_MEMORY_COLUMNS = ("weights\nheld", "activ.\npeak", "KV\nheld")
+
+
+def analysis_tables(analysis: Analysis) -> list[Table]:
+    """Pages, the stages of each kind of page, parts and (when asked for) layers of the whole document."""
+    if not analysis.pages:
+        return []
+    kinds = _kinds(analysis)
+    tables = [_pages(kinds), *[_page_stages(pages) for pages in kinds]]
+    if len(analysis.pages) > 1:
+        tables.append(_totals(analysis))
+    tables.append(_parts(analysis))
+    if analysis.workload.by_layer is not None:
+        tables += [_layers(name, analysis.totals[name]) for name in STAGES]
+    return tables
+
+
+def heading(analysis: Analysis) -> str:
+    """One line: the model, its weights, the workload."""
+    work = analysis.workload
+    batch = f", {work.batch_size} such pages at a time" if work.batch_size > 1 else ""
+    return (
+        f"{analysis.config.name}: {analysis.parameters:,} parameters, {units.size(analysis.weights_bytes)}; "
+        f"each page {work.prompt_tokens} prompt tokens, {work.decode_tokens} decode steps{batch}"
+    )
+
+
+def notes(analysis: Analysis) -> list[str]:
+    """The conventions, and what is special about this analysis."""
+    lines = convention_notes(analysis.conventions)
+    if analysis.workload.batch_size > 1:
+        lines.append(f"every stage is of {analysis.workload.batch_size} equal pages at once, KV and peaks included")
+    lines.append("document totals: FLOPs and bytes added over pages; memory is the largest page's")
+    return lines
+
+
+def _kinds(analysis: Analysis) -> list[list[PageResult]]:
+    """Pages that run alike, together, in the order of their first."""
+    kinds: dict[int, list[PageResult]] = {}
+    for page in analysis.pages:
+        kinds.setdefault(id(page.stages), []).append(page)
+    return list(kinds.values())
+
+
+def _pages(kinds: list[list[PageResult]]) -> Table:
+    rows = []
+    for pages in kinds:
+        first = pages[0]
+        sizes = list(dict.fromkeys(f"{p.page.width} x {p.page.height}" for p in pages))
+        more = f" and {len(sizes) - 1} more" if len(sizes) > 1 else ""
+        views = " + ".join(f"{count} x {side}" for count, side in first.views.views)
+        grid = "{} x {}".format(*first.views.grid) if first.views.num_tiles else "none"
+        row = (_names(pages), sizes[0] + more, grid, views, first.views.image_tokens, first.context_len)
+        rows.append(tuple(str(cell) for cell in row))
+    columns = ("pages", "size, px", "tiles", "views", "image\ntokens", "context\nlength")
+    return Table(title="Pages", columns=columns, rows=tuple(rows), text_columns=4)
+
+
+def _page_stages(pages: list[PageResult]) -> Table:
+    each = ", each" if len(pages) > 1 else ""
+    rows = [(name, *_cost(stage.cost.cost), *_memory(stage.cost)) for name, stage in pages[0].stages.items()]
+    return Table(title=_names(pages) + each, columns=("stage", *_COST_COLUMNS, *_MEMORY_COLUMNS), rows=tuple(rows))
+
+
+def _totals(analysis: Analysis) -> Table:
+    """Sums over pages; one decoded token of each page is no sum that anyone needs."""
+    stages = {name: analysis.totals[name].cost for name in STAGES if name != "decode"}
+    rows = [(name, *_cost(stage.cost), *_memory(stage)) for name, stage in stages.items()]
+    return Table(
+        title=f"All {len(analysis.pages)} pages", columns=("stage", *_COST_COLUMNS, *_MEMORY_COLUMNS), rows=tuple(rows)
+    )
+
+
+def _parts(analysis: Analysis) -> Table:
+    total = analysis.totals["run"]
+    rows = [(part, *_cost(cost.cost), *_memory(cost)) for part, cost in total.parts.items()]
+    rows.append(("all", *_cost(total.cost.cost), *_memory(total.cost)))
+    columns = ("part", *_COST_COLUMNS, *_MEMORY_COLUMNS)
+    rules = frozenset({len(rows) - 2})
+    return Table(title="Parts of the run, all pages", columns=columns, rows=tuple(rows), rules=rules)
+
+
+def _layers(name: str, stage: StageResult) -> Table:
+    layers = stage.layers or {}
+    rows = [(path or "(inputs)", *_cost(cost)) for path, cost in layers.items()]
+    rows.append(("all", *_cost(stage.cost.cost)))
+    title = f"Layers, {name}, all pages" + (", one token a page" if name == "decode" else "")
+    return Table(title=title, columns=("layer", *_COST_COLUMNS), rows=tuple(rows), rules=frozenset({len(rows) - 2}))
+
+
+def _names(pages: list[PageResult]) -> str:
+    if len(pages) == 1:
+        return pages[0].page.label
+    others = len(pages) - 1
+    return f"{pages[0].page.label} and {others} more"
+
+
+def _cost(cost: Cost) -> tuple[str, ...]:
+    return (
+        units.flops(cost.tensor_flops),
+        units.flops(cost.cuda_flops),
+        units.size(cost.weight_bytes),
+        units.size(cost.activation_bytes),
+        units.size(cost.kv_bytes),
+        units.ratio(cost.arithmetic_intensity),
+    )
+
+
+def _memory(stage: StageCost) -> tuple[str, ...]:
+    return tuple(units.size(value) for value in (stage.weights_bytes, stage.activations_bytes, stage.kv_cache_bytes))
