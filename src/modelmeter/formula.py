@@ -11,9 +11,11 @@ from modelmeter.core.cost import Cost
 from modelmeter.core.dims import Dim
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.layer import Layer
+from modelmeter.core.recorder import RecordOptions
 from modelmeter.core.trace import Trace
 from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
-from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel, Step
+from modelmeter.models.deepseek_ocr.engine import Step
+from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.network import VisionTower
 from modelmeter.models.deepseek_ocr.sam import ImageEncoderViT, PatchEmbed
 from modelmeter.nn.token import CachedLayer, TokenLayer
@@ -160,7 +162,7 @@ def _of_model(model: DeepseekOCRModel, stage: str | None, path: str | None) -> t
         step, kv = Step(mode="decode", batch=batch, queries=1, past=cached), per_token * cached
     else:
         raise ModelMeterError(f"unknown stage {stage!r}: choose among {', '.join(STAGES)}")
-    return _pick(model.trace_step(step), path), kv
+    return _pick(model.engine.trace(step, RecordOptions()), path), kv
 
 
 def _pick(trace: Trace, path: str | None) -> Cost:

@@ -22,6 +22,7 @@ FLOPS_PER_ELEMENT: dict[str, int] = {
     "bitwise_or": 0,
     "floor_divide": 0,
     "eq": 0,
+    "rsub": 0,  # 1 - mask
     "where": 0,  # a selection
     "masked_fill": 0,
     "sigmoid": 3,  # exp, add, reciprocal (the negation folds into the exponent)

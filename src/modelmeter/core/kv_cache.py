@@ -9,7 +9,6 @@ from modelmeter.core.dims import Dim, as_dim, is_number
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.ops import cat
 from modelmeter.core.pricing import move
-from modelmeter.core.recorder import current
 from modelmeter.core.tensor import Tensor
 
 CacheStyle: TypeAlias = Literal["concat", "in_place"]
@@ -45,11 +44,7 @@ class PastKV:
         if is_number(self.length) and self.length == 0:
             return cat((new,), shape, role="kv")
         old = Tensor((batch, heads, self.length, width), new.dtype, "kv")
-        # The old copy of this layer is let go only after the new one is written.
-        scratch = current("cache update").take(old.shape, old.dtype)
-        out = cat((old, new), shape, role="kv")
-        del scratch
-        return out
+        return cat((old, new), shape, role="kv")
 
 
 class HasKVHeads(Protocol):

@@ -15,7 +15,7 @@ from modelmeter.core.recorder import Recorder, RecordOptions, Segment, current
 from modelmeter.core.tensor import BF16, INT64, DType, Storage, Tensor
 from modelmeter.core.trace import Trace
 
-MEMO_LIMIT = 1024
+MEMO_LIMIT = 256
 """Shapes remembered for a layer; beyond, its memo starts afresh."""
 
 

@@ -22,9 +22,7 @@ def eager_attention(
     `products` of the s * t scores are needed (a causal triangle); None is all of them. A kernel that `masks_itself`
     does the addition of a mask without reading one.
     """
-    batch, heads, queries, width = q.shape
-    keys = k.shape[-2]
-    scores = ops.bmm(q, k.view(*k.shape[:-2], width, keys), causal=products)
+    scores = ops.bmm(q, k.view(*k.shape[:-2], k.shape[-1], k.shape[-2]), causal=products)
     scores = ops.unary("mul", scores)
     if mask is not None:
         scores = ops.binary("add", scores, mask)

@@ -9,10 +9,13 @@ import attrs
 from modelmeter.core.cost import Cost, StageCost
 from modelmeter.core.dims import as_dim
 from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.recorder import RecordOptions
+from modelmeter.core.trace import Trace
 from modelmeter.documents import Page, PageError
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
+from modelmeter.models.deepseek_ocr.engine import Step
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
-from modelmeter.models.deepseek_ocr.run import StageParts, together
+from modelmeter.models.deepseek_ocr.run import StageParts, sum_of_even_steps, together
 from modelmeter.models.deepseek_ocr.views import ViewPlan, plan_views
 
 STAGES = ("vision", "prefill", "decode", "run")
@@ -149,19 +152,16 @@ def _stage(model: DeepseekOCRModel, workload: Workload) -> StageResult:
 
 def _run_layers(model: DeepseekOCRModel, prefill: StageResult, context: int, workload: Workload) -> dict[str, Cost]:
     """Layers of the whole run: the prefill's and all decode steps', whose rows grow evenly with the cache."""
-    from modelmeter.models.deepseek_ocr.model import Step
-    from modelmeter.models.deepseek_ocr.run import sum_of_even_steps
-
     layers = dict(prefill.layers or {})
     tokens = workload.decode_tokens
     if tokens == 0:
         return layers
-    steps = [
-        model.trace_step(Step(mode="decode", batch=workload.batch_size, queries=1, past=past)).by_layer(
-            workload.by_layer
-        )
-        for past in (context, context + 1, context + tokens - 1)
-    ]
+
+    def decode(past: int) -> Trace:
+        step = Step(mode="decode", batch=workload.batch_size, queries=1, past=past)
+        return model.engine.trace(step, RecordOptions())
+
+    steps = [decode(past).by_layer(workload.by_layer) for past in (context, context + 1, context + tokens - 1)]
     for path in steps[0]:
         summed = sum_of_even_steps([step[path] for step in steps], tokens)
         layers[path] = layers.get(path, Cost()) + summed

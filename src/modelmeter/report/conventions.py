@@ -16,7 +16,7 @@ def convention_notes(conventions: Conventions) -> list[str]:
         f"logits: {conventions.logits}; causal scores: {conventions.causal}",
         _coverage(conventions),
         "decode is one token at the first step; prefill includes vision; run is prefill and all decode steps",
-        "activation peaks are the most bytes alive at once, the stage's inputs included; weights resident are all parts",
+        "activation peaks are the most bytes alive at once, the stage's inputs included; weights held are all parts'",
     ]
 
 
@@ -26,5 +26,5 @@ def _vision(conventions: Conventions) -> str:
 
 def _coverage(conventions: Conventions) -> str:
     if conventions.coverage == "expected":
-        return "expert weights read: those a token reaches under uniform routing, an expected value rounded once an operator"
+        return "expert weights read: the expected number that uniform routing reaches, rounded once an operator"
     return f"expert weights read: coverage {conventions.coverage}"

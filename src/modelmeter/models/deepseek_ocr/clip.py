@@ -11,7 +11,7 @@ from modelmeter.core.dims import Dim, not_one, same
 from modelmeter.core.layer import InputSize, Layer, Parameter
 from modelmeter.core.recorder import Recorder
 from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
-from modelmeter.models.deepseek_ocr.config import ClipConfig, Conventions
+from modelmeter.models.deepseek_ocr.config import RELEASED, ClipConfig, Conventions
 from modelmeter.nn.activation import QuickGELU
 from modelmeter.nn.attention import eager_attention, flash_attention, merge_heads
 from modelmeter.nn.conv import Conv2d
@@ -24,8 +24,8 @@ from modelmeter.nn.token import TokenLayer
 class CLIPVisionEmbeddings(Layer):
     """Features [b c h w] -> tokens [b 1+h*w c]: a class token in front, positions added."""
 
-    def __init__(self, config: ClipConfig, conventions: Conventions) -> None:
-        super().__init__(seq_len=16)
+    def __init__(self, config: ClipConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
+        super().__init__(**{"seq_len": 16, **size})
         self.conventions = conventions
         self.width = config.width
         self.table_side = config.image_size // config.patch_size
@@ -79,7 +79,7 @@ class NoTPFeedForward(TokenLayer):
 class NoTPAttention(TokenLayer):
     """[b s c] -> [b s c], every token attends to every token."""
 
-    def __init__(self, config: ClipConfig, conventions: Conventions, **size: Unpack[InputSize]) -> None:
+    def __init__(self, config: ClipConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(config.width, **size)
         self.num_heads = config.heads
         self.head_dim = config.width // config.heads
@@ -112,7 +112,7 @@ class NoTPAttention(TokenLayer):
 class NoTPTransformerBlock(TokenLayer):
     """[b s c] -> [b s c]."""
 
-    def __init__(self, config: ClipConfig, conventions: Conventions, **size: Unpack[InputSize]) -> None:
+    def __init__(self, config: ClipConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(config.width, **size)
         self.self_attn = NoTPAttention(config, conventions)
         self.mlp = NoTPFeedForward(config.width, config.mlp_dim)
@@ -127,7 +127,7 @@ class NoTPTransformerBlock(TokenLayer):
 class NoTPTransformer(TokenLayer):
     """[b s c] -> [b s c], the stack of equal blocks."""
 
-    def __init__(self, config: ClipConfig, conventions: Conventions, **size: Unpack[InputSize]) -> None:
+    def __init__(self, config: ClipConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(config.width, **size)
         self.layers = [NoTPTransformerBlock(config, conventions)] * config.layers
 
@@ -140,8 +140,8 @@ class NoTPTransformer(TokenLayer):
 class VitModel(Layer):
     """SAM's features [b c h w] -> tokens [b 1+h*w c]; no norm at the end."""
 
-    def __init__(self, config: ClipConfig, conventions: Conventions) -> None:
-        super().__init__(seq_len=16)
+    def __init__(self, config: ClipConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
+        super().__init__(**{"seq_len": 16, **size})
         self.width = config.width
         self.embeddings = CLIPVisionEmbeddings(config, conventions)
         self.transformer = NoTPTransformer(config, conventions)

@@ -203,6 +203,10 @@ class Conventions:
         return self
 
 
+RELEASED = Conventions()
+"""The vendor's code as it runs: the default of every layer."""
+
+
 def make_conventions(chosen: dict[str, Any]) -> Conventions:
     """`Conventions(**chosen)`; an unknown keyword is an error that lists the known ones."""
     known = [field.name for field in attrs.fields(Conventions)]

@@ -8,7 +8,7 @@ from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.layer import InputSize, Layer, Parameter
 from modelmeter.core.recorder import Recorder, current
 from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
-from modelmeter.models.deepseek_ocr.config import Conventions, DecoderConfig
+from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DecoderConfig
 from modelmeter.models.deepseek_ocr.llama import LlamaAttention, LlamaFlashAttention2, decoder_inputs
 from modelmeter.nn.activation import SiLU
 from modelmeter.nn.linear import Linear
@@ -73,7 +73,7 @@ class Experts(Layer):
     The path is the vendor's list `experts` with its 64 modules summed: routing decides how they share the rows.
     """
 
-    def __init__(self, config: DecoderConfig, conventions: Conventions) -> None:
+    def __init__(self, config: DecoderConfig, conventions: Conventions = RELEASED) -> None:
         super().__init__()
         self.config = config
         self.conventions = conventions
@@ -158,11 +158,8 @@ class Experts(Layer):
 class DeepseekV2MoE(TokenLayer):
     """[b s hidden] -> [b s hidden]: routed experts and, beside them, the shared experts as one SwiGLU."""
 
-    def __init__(
-        self, config: DecoderConfig, conventions: Conventions | None = None, **size: Unpack[InputSize]
-    ) -> None:
+    def __init__(self, config: DecoderConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(config.hidden_size, **size)
-        conventions = conventions or Conventions()
         self.experts = Experts(config, conventions)
         self.gate = MoEGate(config)
         self.shared_experts = None
@@ -185,10 +182,9 @@ class DeepseekV2DecoderLayer(CachedLayer):
         self,
         config: DecoderConfig,
         layer_idx: int = 1,
-        conventions: Conventions | None = None,
+        conventions: Conventions = RELEASED,
         **size: Unpack[InputSize],
     ) -> None:
-        conventions = conventions or Conventions()
         super().__init__(config.hidden_size, config.num_key_value_heads, config.head_dim, conventions.cache, **size)
         self.conventions = conventions
         attention = LlamaFlashAttention2 if conventions.attention == "flash" else LlamaAttention

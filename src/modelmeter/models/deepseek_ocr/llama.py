@@ -12,7 +12,7 @@ from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.layer import InputSize, Layer
 from modelmeter.core.recorder import Recorder
 from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
-from modelmeter.models.deepseek_ocr.config import Conventions, DecoderConfig
+from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DecoderConfig
 from modelmeter.nn.attention import (
     apply_rotary,
     causal_products,
@@ -66,10 +66,7 @@ def _cos_sin(freqs: Tensor) -> tuple[Tensor, Tensor]:
 class LlamaAttention(CachedLayer):
     """[b q hidden] -> [b q hidden] over cached and new keys, eager: scores in memory, softmax in fp32."""
 
-    def __init__(
-        self, config: DecoderConfig, conventions: Conventions | None = None, **size: Unpack[InputSize]
-    ) -> None:
-        conventions = conventions or Conventions()
+    def __init__(self, config: DecoderConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(config.hidden_size, config.num_key_value_heads, config.head_dim, conventions.cache, **size)
         self.conventions = conventions
         self.num_heads = config.num_attention_heads
@@ -107,7 +104,7 @@ class LlamaAttention(CachedLayer):
 
 
 class LlamaFlashAttention2(LlamaAttention):
-    """[b q hidden] -> [b q hidden] in one kernel: no mask, no scores in memory; grouped KV heads are read as they are."""
+    """[b q hidden] -> [b q hidden] in one kernel: no mask, no scores in memory, grouped KV heads read as they are."""
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Tensor:
         batch, _, queries, _ = q.shape

@@ -1,48 +1,28 @@
 """`DeepseekOCRModel`: one stateful model object through vision, prefill and decode."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import attrs
 
 from modelmeter.core.cost import StageCost
 from modelmeter.core.dims import Dim, as_dim, is_array, is_number, same
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.core.evaluate import Run, evaluate, fold
-from modelmeter.core.kv_cache import PastKV, SyntheticKVCache
+from modelmeter.core.kv_cache import SyntheticKVCache
 from modelmeter.core.layer import Layer
 from modelmeter.core.metrics import Metrics
-from modelmeter.core.recorder import Recorder, RecordOptions, Segment
-from modelmeter.core.tensor import BF16, INT64
+from modelmeter.core.recorder import RecordOptions, Segment
 from modelmeter.core.trace import Trace
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig, make_conventions
+from modelmeter.models.deepseek_ocr.engine import Engine, OperationMode, Step
 from modelmeter.models.deepseek_ocr.network import (
     Backbone,
     DeepseekOCRForCausalLM,
-    VisionStage,
     build_network,
 )
-from modelmeter.models.deepseek_ocr.parts import part_owners, read_parts, split_weights, unpack_parts
 from modelmeter.models.deepseek_ocr.run import RunCost, StageParts, sum_run
 from modelmeter.models.deepseek_ocr.views import ViewPlan
-from modelmeter.nn.token import CachedLayer, TokenLayer, check_cache
-
-OperationMode: TypeAlias = Literal["vision", "prefill", "decode"]
-
-
-@attrs.frozen(kw_only=True)
-class Step:
-    """One forward pass: `queries` tokens of `batch` sequences after `past` cached ones, with images (count, side).
-
-    While the model decodes, `past` is the cache's length.
-    """
-
-    mode: OperationMode
-    batch: Dim
-    queries: Dim = 0
-    past: Dim = 0
-    grid: tuple[int, int] = (1, 1)
-    images: tuple[tuple[Dim, Dim], ...] = ()
+from modelmeter.nn.token import TokenLayer, check_cache
 
 
 class DeepseekOCRModel(Metrics):
@@ -57,10 +37,7 @@ class DeepseekOCRModel(Metrics):
         self.network = network
         self.conventions = conventions
         self.config = config
-        self._vision_stage = VisionStage(network.model)
-        self._owners = part_owners(network)
-        self._part_weights = split_weights(network, self._owners)  # a network does not change once built
-        self._weight_bytes = sum(self._part_weights.values())
+        self.engine = Engine(network, conventions)
         self._views: ViewPlan | None = None
         self._cache: SyntheticKVCache | None = None
         self._step: Step | None = None
@@ -141,7 +118,7 @@ class DeepseekOCRModel(Metrics):
         self._need_vision("start_vision()")
         if self._views is None:
             raise ModelMeterError("start_vision() needs views: call set_views(plan_views(width, height)) first")
-        self._step = self._with_views(Step(mode="vision", batch=batch))
+        self._step = Step(mode="vision", batch=batch).with_views(self._views)
 
     def start_prefill(
         self, context_len: Dim = None, batch_size: Dim = None, kv_cache: SyntheticKVCache | None = None
@@ -166,7 +143,7 @@ class DeepseekOCRModel(Metrics):
         cache = self._adopt(kv_cache, batch)
         cache.context_len, cache.decode_len = context, 0
         self._cache = cache
-        self._step = self._with_views(Step(mode="prefill", batch=batch, queries=context))
+        self._step = Step(mode="prefill", batch=batch, queries=context).with_views(self._views)
         self._prefills = [self._step]
         return cache
 
@@ -206,7 +183,7 @@ class DeepseekOCRModel(Metrics):
 
     def parameter_bytes(self) -> int:
         """Bytes of weights resident: all parts, the same in every stage."""
-        return self._weight_bytes
+        return self.engine.weight_bytes
 
     def kv_cache_bytes(self) -> Dim:
         """Bytes cached: prefilled tokens and those decoded so far; 0 in the vision stage."""
@@ -216,21 +193,12 @@ class DeepseekOCRModel(Metrics):
 
     def kv_bytes_per_token(self, batch_size: Dim = 1) -> Dim:
         """Bytes that one token of each sequence holds in the caches of all layers."""
-        return self._new_cache(batch_size).bytes_per_token()
+        return self.engine.new_cache(batch_size).bytes_per_token()
 
-    def trace(self, *, elementwise: bool | None = None, grad: bool = False, frozen_weights: bool = False) -> Trace:
+    def trace(self, *, elementwise: bool = True, grad: bool = False, frozen_weights: bool = False) -> Trace:
         """The operators of the stage last started."""
-        return self.trace_step(
-            self._current("trace()"), elementwise=elementwise, grad=grad, frozen_weights=frozen_weights
-        )
-
-    def trace_step(
-        self, step: Step, *, elementwise: bool | None = None, grad: bool = False, frozen_weights: bool = False
-    ) -> Trace:
-        """The operators of any forward pass, whatever the state; its sizes may be symbols."""
-        counted = self.conventions.elementwise if elementwise is None else elementwise
-        options = RecordOptions(grad=grad, weight_grads=not frozen_weights, elementwise=counted)
-        return Trace(evaluate(self._runner(step), self._dims(step), options))
+        options = RecordOptions(grad=grad, weight_grads=not frozen_weights, elementwise=elementwise)
+        return self.engine.trace(self._current("trace()"), options)
 
     def simulate_run(self, decode_tokens: Dim = None) -> RunCost:
         """The whole run: the prefill done so far (with its chunks) and then `decode_tokens` decode steps.
@@ -246,12 +214,13 @@ class DeepseekOCRModel(Metrics):
             raise ModelMeterError("simulate_run() needs a prefill: call start_prefill(context_len, batch_size) first")
         prefills = self._prefills or [self._first_prefill()]
         last = prefills[-1]
-        cached, per_token = last.past + last.queries, self.kv_bytes_per_token(last.batch)
+        cached, per_token = last.end, self.kv_bytes_per_token(last.batch)
 
         def decode_step(past: Dim) -> StageParts:
-            return self._stage(Step(mode="decode", batch=last.batch, queries=1, past=past), per_token * (past + 1))
+            step = Step(mode="decode", batch=last.batch, queries=1, past=past)
+            return self.engine.stage(step, per_token * step.end)
 
-        parts = [self._stage(step, per_token * (step.past + step.queries)) for step in prefills]
+        parts = [self.engine.stage(step, per_token * step.end) for step in prefills]
         return sum_run(parts, tokens, cached, decode_step)
 
     def part_costs(self) -> dict[str, StageCost]:
@@ -263,28 +232,14 @@ class DeepseekOCRModel(Metrics):
 
     def get_stage_parts(self) -> StageParts:
         """(`get_forward_cost()`, `part_costs()`) from one recording."""
-        return self._stage(self._current("get_stage_parts()"), self.kv_cache_bytes())
+        return self.engine.stage(self._current("get_stage_parts()"), self.kv_cache_bytes())
 
     # Inside
 
     def _measure(
         self, read: Callable[[Segment], tuple[Dim, ...]], options: RecordOptions, input_grad: bool
     ) -> tuple[Dim, ...]:
-        return self._measure_step(self._current("a cost question"), read, options)
-
-    def _measure_step(
-        self, step: Step, read: Callable[[Segment], tuple[Dim, ...]], options: RecordOptions
-    ) -> tuple[Dim, ...]:
-        if not self.conventions.elementwise:
-            options = attrs.evolve(options, elementwise=False)
-        return fold(self._runner(step), self._dims(step), options, read)
-
-    def _stage(self, step: Step, kv_cache_bytes: Dim) -> StageParts:
-        flat = self._measure_step(step, lambda segment: read_parts(segment, self._owners), RecordOptions())
-        return unpack_parts(flat, self._part_weights, kv_cache_bytes)
-
-    def _dims(self, step: Step) -> tuple[Dim, ...]:
-        return (step.queries, step.batch, step.past)
+        return self.engine.measure(self._current("a cost question"), read, options)
 
     def _current(self, call: str) -> Step:
         """The step last started; in decode, with the cache as long as it is now."""
@@ -292,25 +247,6 @@ class DeepseekOCRModel(Metrics):
         if step.mode == "decode":
             return attrs.evolve(step, past=self._cached(call).total_len())
         return step
-
-    def _runner(self, step: Step) -> Run:
-        style = self.conventions.cache
-
-        def run(recorder: Recorder, queries: Dim, batch: Dim, past: Dim) -> None:
-            images = [recorder.take((batch * count, 3, side, side), BF16) for count, side in step.images]
-            if step.mode == "vision":
-                self._vision_stage(step.grid, batch, *images)
-                return
-            ids = recorder.take((batch, queries), INT64)
-            attention_mask = recorder.take((batch, past + queries), INT64)
-            self.network(ids, attention_mask, PastKV(length=past, style=style), step.grid, *images)
-
-        return run
-
-    def _with_views(self, step: Step) -> Step:
-        if self._views is None:
-            return step
-        return attrs.evolve(step, grid=self._views.grid, images=tuple(self._views.views))
 
     def _context(self, context_len: Dim, views: ViewPlan | None) -> Dim:
         context = as_dim(context_len, "context_len")
@@ -330,10 +266,10 @@ class DeepseekOCRModel(Metrics):
             raise ModelMeterError("configure_workload() was not called")
         context, batch = self._workload
         self._need_decoder("simulate_run()")
-        return self._with_views(Step(mode="prefill", batch=batch, queries=context))
+        return Step(mode="prefill", batch=batch, queries=context).with_views(self._views)
 
     def _adopt(self, given: SyntheticKVCache | None, batch: Dim) -> SyntheticKVCache:
-        wanted = self._new_cache(batch)
+        wanted = self.engine.new_cache(batch)
         if given is None:
             if self._cache is None or not same(self._cache.batch, batch):
                 return wanted
@@ -342,14 +278,6 @@ class DeepseekOCRModel(Metrics):
         if given.num_layers != wanted.num_layers:
             raise ModelMeterError(f"the KV cache has {given.num_layers} layers, the model {wanted.num_layers}")
         return given
-
-    def _new_cache(self, batch: Dim) -> SyntheticKVCache:
-        layers = self.network.model.layers
-        for layer in layers:
-            if isinstance(layer, CachedLayer):
-                return SyntheticKVCache(batch, layer.num_kv_heads, layer.head_dim, len(layers))
-        default = DeepseekOCRConfig().decoder
-        return SyntheticKVCache(batch, default.num_key_value_heads, default.head_dim, max(1, len(layers)))
 
     def _started(self, call: str) -> Step:
         if self._step is None:

@@ -5,17 +5,17 @@ their own in the paths.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim, not_one
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import PastKV
-from modelmeter.core.layer import Layer, Parameter
+from modelmeter.core.layer import InputSize, Layer, Parameter
 from modelmeter.core.recorder import Recorder
 from modelmeter.core.tensor import BF16, BOOL, FP32, INT64, Tensor
 from modelmeter.models.deepseek_ocr.clip import VitModel
-from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
+from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2RMSNorm
 from modelmeter.models.deepseek_ocr.llama import RotaryEmbedding
 from modelmeter.models.deepseek_ocr.projector import MlpProjector
@@ -27,8 +27,10 @@ from modelmeter.nn.token import TokenLayer
 class VisionTower(Layer):
     """Views of one size [b 3 side side] -> tokens [b side/64 side/64 hidden]: SAM, CLIP on its features, projector."""
 
-    def __init__(self, config: DeepseekOCRConfig, conventions: Conventions) -> None:
-        super().__init__(seq_len=config.sam.image_size)
+    def __init__(
+        self, config: DeepseekOCRConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]
+    ) -> None:
+        super().__init__(**{"seq_len": config.sam.image_size, **size})
         self.channels = config.sam.in_channels
         self.sam_model = ImageEncoderViT(config.sam, conventions)
         self.vision_model = VitModel(config.clip, conventions)
@@ -82,7 +84,7 @@ class ImageTokens(Layer):
 class ImageTokenSplice(Layer):
     """Embeddings [b s h] and image tokens [n h] -> [b s h]: image tokens take the place of their placeholders."""
 
-    def __init__(self, conventions: Conventions) -> None:
+    def __init__(self, conventions: Conventions = RELEASED) -> None:
         super().__init__()
         self.conventions = conventions
 
@@ -103,7 +105,7 @@ class ImageTokenSplice(Layer):
 class CausalMask(Layer):
     """Attention mask [b kv] of ones -> additive mask [b 1 q kv] in bf16, as `generate` has it built for eager cores."""
 
-    def __init__(self, conventions: Conventions) -> None:
+    def __init__(self, conventions: Conventions = RELEASED) -> None:
         super().__init__()
         self.conventions = conventions
 
@@ -120,7 +122,7 @@ class CausalMask(Layer):
         """`AttentionMaskConverter.to_4d`: the padding mask expanded and inverted; several queries add a triangle."""
         several = not_one(queries)
         expanded = ops.move("_to_copy", (attention_mask,), shape, BF16)
-        inverted = ops.unary("sub", expanded)
+        inverted = ops.unary("rsub", expanded)
         del expanded
         padding = ops.binary("masked_fill", inverted, ops.cast(inverted, BOOL))
         triangle = ops.fill("full", (queries, queries), FP32)
@@ -132,8 +134,16 @@ class CausalMask(Layer):
 class LMHead(TokenLayer):
     """[b s hidden] -> logits [b s vocab]; the vendor casts them to fp32."""
 
-    def __init__(self, hidden_size: int, vocab_size: int, conventions: Conventions, *, tied: bool = False) -> None:
-        super().__init__(hidden_size)
+    def __init__(
+        self,
+        hidden_size: int,
+        vocab_size: int,
+        conventions: Conventions = RELEASED,
+        *,
+        tied: bool = False,
+        **size: Unpack[InputSize],
+    ) -> None:
+        super().__init__(hidden_size, **size)
         self.conventions = conventions
         self.weight = Parameter(vocab_size, hidden_size, tied=tied)
 
@@ -181,9 +191,9 @@ class Backbone(Layer):
         return features[-1] if self.image_tokens is None else self.image_tokens(grid, batch, *features)
 
     def forward(
-        self, ids: Tensor, attention_mask: Tensor, past: PastKV, grid: tuple[int, int], *images: Tensor
+        self, ids: Tensor, attention_mask: Tensor | None, past: PastKV, grid: tuple[int, int], *images: Tensor
     ) -> Tensor:
-        """Token ids [b q] and the mask [b past+q] of ones that `generate` passes along."""
+        """Token ids [b q] and, for eager attention, the mask [b past+q] of ones that `generate` passes along."""
         batch, queries = ids.shape
         x = self._embed(ids)
         if images:
@@ -192,9 +202,7 @@ class Backbone(Layer):
                 x = self.splice(x, image_tokens, ids)
         rows = 1 if self.conventions.position_ids == "shared" else batch
         positions: Any = ops.fill("arange", (rows, queries), INT64)
-        mask = None
-        if self.conventions.attention == "eager":
-            mask = self.mask(attention_mask, queries)
+        mask = None if attention_mask is None else self.mask(attention_mask, queries)
         if self.rotary_emb is not None:
             positions = self.rotary_emb(positions)
         for layer in self.layers:
@@ -217,7 +225,7 @@ class DeepseekOCRForCausalLM(Layer):
         self.lm_head = lm_head
 
     def forward(
-        self, ids: Tensor, attention_mask: Tensor, past: PastKV, grid: tuple[int, int], *images: Tensor
+        self, ids: Tensor, attention_mask: Tensor | None, past: PastKV, grid: tuple[int, int], *images: Tensor
     ) -> Tensor:
         x = self.model(ids, attention_mask, past, grid, *images)
         if self.conventions.logits == "last":

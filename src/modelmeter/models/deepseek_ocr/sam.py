@@ -4,14 +4,14 @@
 differ; "transformers" has an eager core as well and resizes relative-position tables always.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim, ceil_div, not_one, same
-from modelmeter.core.layer import Layer, Parameter
+from modelmeter.core.layer import InputSize, Layer, Parameter
 from modelmeter.core.recorder import Recorder
 from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
-from modelmeter.models.deepseek_ocr.config import Conventions, SamConfig
+from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, SamConfig
 from modelmeter.nn.activation import GELU
 from modelmeter.nn.attention import flash_attention
 from modelmeter.nn.conv import Conv2d
@@ -22,8 +22,8 @@ from modelmeter.nn.norm import LayerNorm
 class _GridLayer(Layer):
     """A layer whose input is a grid [b h w c]; asked on its own, `seq_len` is the grid's side."""
 
-    def __init__(self, width: int, side: Dim) -> None:
-        super().__init__(seq_len=side)
+    def __init__(self, width: int, side: Dim, **size: Unpack[InputSize]) -> None:
+        super().__init__(**{"seq_len": side, **size})
         self.width = width
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
@@ -34,8 +34,8 @@ class _GridLayer(Layer):
 class PatchEmbed(Layer):
     """Image [b 3 h w] -> grid [b h/p w/p c], one strided convolution."""
 
-    def __init__(self, config: SamConfig) -> None:
-        super().__init__(seq_len=config.image_size)
+    def __init__(self, config: SamConfig, **size: Unpack[InputSize]) -> None:
+        super().__init__(**{"seq_len": config.image_size, **size})
         self.channels = config.in_channels
         self.proj = Conv2d(config.in_channels, config.width, config.patch_size, stride=config.patch_size)
 
@@ -52,8 +52,8 @@ class PatchEmbed(Layer):
 class MLPBlock(_GridLayer):
     """[b h w c] -> [b h w c], c -> mlp -> c with GELU."""
 
-    def __init__(self, width: int, mlp_dim: int, side: Dim = 64) -> None:
-        super().__init__(width, side)
+    def __init__(self, width: int, mlp_dim: int, side: Dim = 64, **size: Unpack[InputSize]) -> None:
+        super().__init__(width, side, **size)
         self.lin1 = Linear(width, mlp_dim)
         self.lin2 = Linear(mlp_dim, width)
         self.act = GELU()
@@ -65,8 +65,10 @@ class MLPBlock(_GridLayer):
 class Attention(_GridLayer):
     """Attention over a grid [b h w c] -> [b h w c], with decomposed relative positions of a `table_side` square."""
 
-    def __init__(self, config: SamConfig, table_side: int, conventions: Conventions) -> None:
-        super().__init__(config.width, table_side)
+    def __init__(
+        self, config: SamConfig, table_side: int, conventions: Conventions = RELEASED, **size: Unpack[InputSize]
+    ) -> None:
+        super().__init__(config.width, table_side, **size)
         self.num_heads = config.heads
         self.head_dim = config.width // config.heads
         self.conventions = conventions
@@ -143,9 +145,11 @@ class Attention(_GridLayer):
 class Block(_GridLayer):
     """[b h w c] -> [b h w c]: attention in windows (`window_size` > 0) or over the whole grid, then the MLP."""
 
-    def __init__(self, config: SamConfig, window_size: int, conventions: Conventions) -> None:
+    def __init__(
+        self, config: SamConfig, window_size: int, conventions: Conventions = RELEASED, **size: Unpack[InputSize]
+    ) -> None:
         side = config.image_size // config.patch_size
-        super().__init__(config.width, side)
+        super().__init__(config.width, side, **size)
         self.window_size = window_size
         self.norm1 = LayerNorm(config.width)
         self.attn = Attention(config, window_size or side, conventions)
@@ -179,8 +183,10 @@ class Block(_GridLayer):
 class LayerNorm2d(Layer):
     """[b c h w] -> [b c h w], normalised over channels: operator by operator (vendor) or as one kernel."""
 
-    def __init__(self, channels: int, conventions: Conventions, side: Dim = 64) -> None:
-        super().__init__(seq_len=side)
+    def __init__(
+        self, channels: int, conventions: Conventions = RELEASED, side: Dim = 64, **size: Unpack[InputSize]
+    ) -> None:
+        super().__init__(**{"seq_len": side, **size})
         self.conventions = conventions
         self.weight = Parameter(channels)
         self.bias = Parameter(channels)
@@ -207,8 +213,8 @@ class LayerNorm2d(Layer):
 class Neck(Layer):
     """[b c h w] -> [b out h w]: 1x1 and 3x3 convolutions, each normalised. Children 0 to 3, as in the Sequential."""
 
-    def __init__(self, config: SamConfig, conventions: Conventions) -> None:
-        super().__init__(seq_len=config.image_size // config.patch_size)
+    def __init__(self, config: SamConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
+        super().__init__(**{"seq_len": config.image_size // config.patch_size, **size})
         self.width = config.width
         self.layers = [
             Conv2d(config.width, config.out_channels, 1, bias=False),
@@ -234,8 +240,8 @@ class Neck(Layer):
 class ImageEncoderViT(Layer):
     """Image [b 3 h w] -> features [b c h/64 w/64]."""
 
-    def __init__(self, config: SamConfig, conventions: Conventions) -> None:
-        super().__init__(seq_len=config.image_size)
+    def __init__(self, config: SamConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
+        super().__init__(**{"seq_len": config.image_size, **size})
         self.channels = config.in_channels
         self.patch_embed = PatchEmbed(config)
         self.grid = config.image_size // config.patch_size
