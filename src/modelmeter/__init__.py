@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from modelmeter.core.layer import Layer
     from modelmeter.core.pricing import fused
     from modelmeter.core.trace import Trace
+    from modelmeter.documents import read_pages
     from modelmeter.formula import formula
     from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
     from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
     from modelmeter.models.deepseek_ocr.run import RunCost
     from modelmeter.models.deepseek_ocr.stages import get_decode_cost_per_token, get_prefill_cost, get_vision_cost
     from modelmeter.models.deepseek_ocr.views import ViewPlan, plan_views
+    from modelmeter.report.analysis import analyze
 
 _HOMES = {
+    "analyze": "report.analysis",
+    "read_pages": "documents",
     "Conventions": "models.deepseek_ocr.config",
     "Cost": "core.cost",
     "DeepseekOCRConfig": "models.deepseek_ocr.config",
@@ -56,6 +60,7 @@ __all__ = [
     "Trace",
     "ViewPlan",
     "__version__",
+    "analyze",
     "estimate_kv_cache_size_gb",
     "formula",
     "fused",
@@ -63,6 +68,7 @@ __all__ = [
     "get_prefill_cost",
     "get_vision_cost",
     "plan_views",
+    "read_pages",
 ]
 
 

@@ -12,6 +12,7 @@ from modelmeter.core.recorder import RecordOptions, Segment, record
 CHUNK = 8_192
 """Points of a sweep recorded at once: 64 KiB an array stays in the cache and below malloc's threshold for mapping pages
 (twice the points cost twice the time a point)."""
+_LARGE_BLOCK = 16 << 20  # bytes
 INT64_ROOM = 2**62
 """Largest number a sweep may reach in int64: half of the range, for the intermediate products of S * (S - 1) / 2."""
 
@@ -44,6 +45,9 @@ def fold(
     dtype = _dtype_for(run, dims, options)
     flat = [np.broadcast_to(dim, shape).reshape(-1).astype(dtype) if is_array(dim) else dim for dim in dims]
     size = int(np.prod(shape, dtype=np.int64))
+    # Letting go of one large block tells glibc's malloc to keep freed memory from here on (its dynamic threshold),
+    # instead of handing each chunk's arrays back to the system and faulting them in again: three times faster.
+    np.empty(_LARGE_BLOCK, dtype=np.uint8)
     results: list[np.ndarray] = []
     for start in range(0, size, CHUNK):
         part = [dim[start : start + CHUNK] if is_array(dim) else dim for dim in flat]
