@@ -13,7 +13,7 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.layer import Layer
 from modelmeter.core.recorder import RecordOptions
 from modelmeter.core.trace import Trace
-from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
+from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.engine import Step
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.network import VisionTower
@@ -88,6 +88,7 @@ class Formula:
     layer: str | None
     quantity: str
     expression: Any
+    conventions: Conventions
 
     @property
     def text(self) -> str:
@@ -102,14 +103,26 @@ class Formula:
         name = self._name.replace("_", r"\_")
         return rf"\mathrm{{{name}}} = {sympy.latex(self.expression)}"
 
-    def to_json(self) -> str:
-        """JSON with the symbols that occur."""
+    @property
+    def symbols(self) -> dict[str, str]:
+        """The symbols that occur, and what they mean."""
         used = {str(symbol) for symbol in self.expression.free_symbols}
+        return {name: meaning for name, meaning in SYMBOLS.items() if name in used}
+
+    @property
+    def notes(self) -> list[str]:
+        """The symbols and the conventions, a line each."""
+        chosen = ", ".join(f"{name} {value}" for name, value in attrs.asdict(self.conventions).items())
+        return [*[f"{name}: {meaning}" for name, meaning in self.symbols.items()], f"conventions: {chosen}"]
+
+    def to_json(self) -> str:
+        """JSON with the symbols and the conventions."""
         data = {
             "schema": "modelmeter.formula/1",
             **{name: getattr(self, name) for name in ("model", "stage", "layer", "quantity")},
             "formula": str(self.expression),
-            "symbols": {name: meaning for name, meaning in SYMBOLS.items() if name in used},
+            "symbols": self.symbols,
+            "conventions": attrs.asdict(self.conventions),
         }
         return json.dumps(data, indent=1) + "\n"
 
@@ -133,7 +146,14 @@ def describe_formula(
     read = None if config is None else DeepseekOCRConfig.from_hf(config)
     twin = DeepseekOCRModel.from_config(read, **conventions)
     expression = formula(twin, quantity, stage=stage, layer=layer)
-    return Formula(model=model, stage=stage, layer=layer, quantity=quantity, expression=expression)
+    return Formula(
+        model=model,
+        stage=stage,
+        layer=layer,
+        quantity=quantity,
+        expression=expression,
+        conventions=twin.conventions,
+    )
 
 
 def _of_layer(target: Layer, stage: str | None, path: str | None) -> tuple[Cost, Dim]:

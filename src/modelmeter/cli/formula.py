@@ -42,3 +42,5 @@ def formula(
         write(json, result.to_json(), quiet=False)
     if json != "-":
         typer.echo(result.latex if latex else result.text)
+        for note in result.notes:
+            typer.echo(f"{'% ' if latex else '  '}{note}")

@@ -1,49 +1,13 @@
 """The operator and the four pricing rules: matmul, elementwise, move, fused. Nothing else has a price."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from modelmeter.core.cost import COST_FIELDS, Cost, add
+from modelmeter.core.cost import add
 from modelmeter.core.dims import Dim
+from modelmeter.core.op import Numbers, Op
 from modelmeter.core.recorder import Recorder, Segment, current
 from modelmeter.core.tensor import DType, Role, Shape, Tensor
-
-Kind: TypeAlias = Literal["matmul", "elementwise", "move", "fused"]
-KINDS: tuple[Kind, ...] = ("matmul", "elementwise", "move", "fused")
-
-
-Numbers: TypeAlias = tuple[Dim, ...]
-"""The eight quantities of a `Cost`, in the order of `COST_FIELDS`: a tuple costs a tenth of an object to make."""
-NOTHING: Numbers = (0,) * len(COST_FIELDS)
-
-
-class Op:
-    """One operator that ran: its aten name, its kind, the dtype it computed in and its numbers. Holds no tensor."""
-
-    __slots__ = ("backward_numbers", "dtype", "kind", "name", "numbers", "shape")
-
-    def __init__(
-        self, name: str, kind: Kind, dtype: DType, shape: Shape, numbers: Numbers, backward: Numbers = NOTHING
-    ) -> None:
-        self.name = name
-        self.kind = kind
-        self.dtype = dtype
-        self.shape = shape  # of the (first) output
-        self.numbers = numbers
-        self.backward_numbers = backward
-
-    @property
-    def cost(self) -> Cost:
-        """What it costs forward."""
-        return Cost.from_values(self.numbers)
-
-    @property
-    def backward(self) -> Cost:
-        """What its backward costs; zero unless recorded with gradients."""
-        return Cost.from_values(self.backward_numbers)
-
-    def __repr__(self) -> str:
-        return f"Op({self.name}, {self.kind}, {self.dtype.name}, {self.cost.flops} FLOPs, {self.cost.io_bytes} bytes)"
 
 
 def matmul(

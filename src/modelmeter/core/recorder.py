@@ -6,18 +6,22 @@ shapes that made them, so equal layers are recorded once. A recording is single-
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import attrs
 
 from modelmeter.core.cost import COST_FIELDS, add
 from modelmeter.core.dims import Dim, forget_sizes, largest
 from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.op import Op
 from modelmeter.core.tensor import DType, Role, Shape, Storage, Tensor
 
-if TYPE_CHECKING:
-    from modelmeter.core.layer import Layer
-    from modelmeter.core.pricing import Op
+
+class Owner(Protocol):
+    """What a segment needs of the layer whose call it is."""
+
+    def child_names(self, child: Any) -> list[str]:
+        """The names under which `child` is listed here, in order."""
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +38,7 @@ class Segment:
 
     __slots__ = ("_backward_numbers", "_numbers", "_peak", "events", "items", "layer", "saved")
 
-    def __init__(self, layer: "Layer | None") -> None:
+    def __init__(self, layer: Owner | None) -> None:
         self.layer = layer
         self.items: list[Op | Segment] = []
         self.events: list[tuple[int, Any]] = []  # (1 | -1, bytes) taken | given back; (0, child)

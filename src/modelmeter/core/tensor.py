@@ -1,13 +1,10 @@
 """Tensors that have a shape, a dtype and a role, but no data."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from modelmeter.core.dims import Dim, same, size_of
 from modelmeter.core.errors import ModelMeterError
-
-if TYPE_CHECKING:
-    from modelmeter.core.recorder import Recorder
 
 Role: TypeAlias = Literal["activation", "weight", "kv"]
 Shape: TypeAlias = tuple[Dim, ...]
@@ -32,12 +29,19 @@ BOOL = DType("bool", 1, False)
 DTYPES = {dtype.name: dtype for dtype in (BF16, FP16, FP8, INT8, FP32, INT64, BOOL)}
 
 
+class Ledger(Protocol):
+    """What hears of memory given back."""
+
+    def freed(self, num_bytes: Dim) -> None:
+        """`num_bytes` are free again."""
+
+
 class Storage:
     """Memory that views share. Its end of life is what frees it, as in CPython the real tensor's does."""
 
     __slots__ = ("base", "nbytes", "recorder", "saved")
 
-    def __init__(self, recorder: "Recorder", nbytes: Dim, base: "Storage | None" = None) -> None:
+    def __init__(self, recorder: Ledger, nbytes: Dim, base: "Storage | None" = None) -> None:
         self.recorder = recorder
         self.nbytes = nbytes
         self.saved = False

@@ -6,7 +6,7 @@ import attrs
 
 from modelmeter.core.cost import Cost
 from modelmeter.core.dims import Dim
-from modelmeter.core.pricing import Op
+from modelmeter.core.op import Op
 from modelmeter.core.recorder import Segment
 
 

@@ -16,7 +16,7 @@ def convention_notes(conventions: Conventions) -> list[str]:
         f"logits: {conventions.logits}; causal scores: {conventions.causal}",
         _coverage(conventions),
         "decode is one token at the first step; prefill includes vision; run is prefill and all decode steps",
-        "activation peaks are the most bytes alive at once, the stage's inputs included; weights held are all parts'",
+        "activation peaks are the most bytes alive at once, the stage's inputs included; weights held are all parts",
     ]
 
 

@@ -53,6 +53,8 @@ class Block:
 class Form:
     """One kind of file: what it calls itself, the paths that only it has, its blocks, its defaults where not ours."""
 
+    name: str
+    """Of the model, where the file has none."""
     model_types: tuple[str, ...]
     architectures: tuple[str, ...]
     marks: tuple[str, ...]
@@ -169,6 +171,7 @@ _LANGUAGE_FIXED = {
 }
 
 VENDOR: Final = Form(
+    name="deepseek-ai/DeepSeek-OCR",
     # "deepseek_vl_v2" in the released file, "DeepseekOCR" once the vendor's own class has saved it
     model_types=("deepseek_vl_v2", "DeepseekOCR", "unlimited-ocr", "unlimited_ocr"),
     architectures=("DeepseekOCRForCausalLM", "UnlimitedOCRForCausalLM"),
@@ -224,6 +227,7 @@ VENDOR: Final = Form(
 """The released DeepSeek-OCR config.json. Its top level repeats language_config."""
 
 TRANSFORMERS: Final = Form(
+    name="unlimited_ocr",
     model_types=("unlimited_ocr",),
     architectures=("UnlimitedOcrForConditionalGeneration", "UnlimitedOcrModel", "UnlimitedOCRForCausalLM"),
     marks=("text_config", "vision_config.sam_config", "vision_config.encoder_config"),
@@ -283,7 +287,6 @@ TRANSFORMERS: Final = Form(
         ),
     ),
     defaults={
-        "config.name": "unlimited_ocr",
         "decoder.mlp_layer_types": None,
         "decoder.max_position_embeddings": 32768,
         "rules.sliding_window": 128,
