@@ -18,13 +18,12 @@ MlpKind: TypeAlias = Literal["dense", "sparse"]
 PROJECTOR_KINDS = ("identity", "linear", "mlp_gelu")
 
 
-def _positive(instance: Any, attribute: "attrs.Attribute[int]", value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ModelMeterError(f"{attribute.name} must be a positive int, not {value!r}")
+def _size(default: int, *, least: int = 1) -> Any:
+    def check(instance: Any, attribute: "attrs.Attribute[int]", value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ModelMeterError(f"{attribute.name} must be an int of at least {least}, not {value!r}")
 
-
-def _size(default: int) -> Any:
-    return attrs.field(default=default, validator=_positive)
+    return attrs.field(default=default, validator=check)
 
 
 def _divides(whole: int, part: int, what: str, by: str) -> None:
@@ -94,7 +93,7 @@ class DecoderConfig:
     num_attention_heads: int = _size(10)
     num_key_value_heads: int = _size(10)
     n_routed_experts: int = _size(64)
-    n_shared_experts: int = attrs.field(default=2, validator=attrs.validators.ge(0))
+    n_shared_experts: int = _size(2, least=0)
     num_experts_per_tok: int = _size(6)
     mlp_layer_types: tuple[MlpKind, ...] = ("dense", *("sparse",) * 11)
     vocab_size: int = _size(129280)

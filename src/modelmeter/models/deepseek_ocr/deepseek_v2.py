@@ -38,9 +38,11 @@ class DeepseekV2MLP(TokenLayer):
 class MoEGate(TokenLayer):
     """The router, in fp32: [r hidden] -> weights [r k] in fp32, expert indices [r k]."""
 
-    def __init__(self, config: DecoderConfig, **size: Unpack[InputSize]) -> None:
+    def __init__(self, config: DecoderConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(config.hidden_size, **size)
         self.config = config
+        # transformers' router never reads norm_topk_prob
+        self.normalises = conventions.implementation == "vendor" and config.norm_topk_prob
         self.weight = Parameter(config.n_routed_experts, config.hidden_size)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +53,7 @@ class MoEGate(TokenLayer):
         if config.topk_method == "group_limited_greedy":
             scores = self._mask_groups(scores)
         weights, indices = ops.topk(scores, config.num_experts_per_tok)
-        if config.norm_topk_prob and config.num_experts_per_tok > 1:
+        if self.normalises and config.num_experts_per_tok > 1:
             total = ops.unary("add", ops.reduce("sum", weights, (rows, 1)))
             weights = ops.binary("div", weights, total)
         return ops.unary("mul", weights), indices
@@ -161,7 +163,7 @@ class DeepseekV2MoE(TokenLayer):
     def __init__(self, config: DecoderConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(config.hidden_size, **size)
         self.experts = Experts(config, conventions)
-        self.gate = MoEGate(config)
+        self.gate = MoEGate(config, conventions)
         self.shared_experts = None
         if config.n_shared_experts:
             shared_width = config.moe_intermediate_size * config.n_shared_experts

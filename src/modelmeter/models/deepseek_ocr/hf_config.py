@@ -131,11 +131,9 @@ def _reaches(raw: dict[str, Any], path: str) -> bool:
 
 def _sam(given: Given) -> SamConfig:
     layers, indexes, window = given["sam.layers"], given["sam.global_attn_indexes"], given["sam.window_size"]
+    # Both implementations ask `i in indexes` of each block: an index beyond the depth (a shallower variant of the
+    # released file) changes nothing.
     inside = tuple(index for index in indexes if index < layers)
-    if "sam.global_attn_indexes" in given and inside != indexes:
-        raise ModelMeterError(
-            f"{given.at('sam.global_attn_indexes')} goes beyond {given.at('sam.layers')}: list indexes below {layers}"
-        )
     if window == 0:  # no windows: every block attends globally, as if it were listed
         window, inside = SamConfig().window_size, tuple(range(layers))
     mlp_dim = given["sam.mlp_dim"] or 4 * given["sam.width"]  # mlp_ratio=4 in the vendor's `build_sam_vit_b`
@@ -218,9 +216,8 @@ def _check_attention(given: Given, decoder: DecoderConfig) -> None:
             f"{given.where('rules.layer_types')} has {len(kinds)} entries, "
             f"{given.at('decoder.num_hidden_layers')}: list one for each layer"
         )
-    slides = window is not None if kinds is None else "reference_sliding_attention" in kinds
-    if slides and (window is None or window < longest):
-        layers = decoder.num_hidden_layers if kinds is None else kinds.count("reference_sliding_attention")
+    layers = decoder.num_hidden_layers if kinds is None else kinds.count("reference_sliding_attention")
+    if layers and window is not None and window < longest:
         raise ModelMeterError(
             f"{given.at('rules.sliding_window')} binds in {layers} of {decoder.num_hidden_layers} layers, which is not "
             f"modelled: make layer_types full_attention in every layer, or sliding_window at least {longest} "

@@ -157,7 +157,8 @@ def _typed(path: str, value: Any, kind: Any, field: str) -> Any:
         least, most = int(field not in MAY_BE_ZERO), MAX_LAYERS if field in COUNTS_LAYERS else MAX_SIZE
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
             return value
-        wanted = f"a whole number from {least} to {most}"
+        too_large = isinstance(value, int) and value > most
+        wanted = f"a whole number, {'at most' if too_large else 'at least'} {most if too_large else least}"
     else:
         if isinstance(value, kind):
             return value

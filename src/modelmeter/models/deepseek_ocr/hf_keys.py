@@ -84,12 +84,15 @@ NULLABLE: Final[Mapping[str, Any]] = {
 }
 """Fields of a size or a choice that may be null in a file, and what null stands for; None: `hf_config` works it out."""
 
+_LEFT_OPEN: Final[Mapping[str, Any]] = {"config.name": None, "decoder.mlp_layer_types": None}
+"""Where a file says nothing, `hf_config` works it out."""
+
 MAY_BE_ZERO: Final = frozenset(
     {"decoder.n_shared_experts", "rules.first_k_dense_replace", "sam.global_attn_indexes", "sam.window_size"}
 )
 COUNTS_LAYERS: Final = frozenset({"sam.layers", "clip.layers", "decoder.num_hidden_layers", "projector.depth"})
 
-_BF16 = Only((None, "bfloat16", "torch.bfloat16"), "only bf16 is modelled so far")
+_BF16 = Only(("bfloat16", "torch.bfloat16", None), "only bf16 is modelled so far")
 _MLA = "multi-head latent attention (MLA) is not modelled"
 _KEEPS = "what it keeps in memory is not modelled"
 _ROTARY = "scaled rotary embeddings are not modelled"
@@ -222,7 +225,7 @@ VENDOR: Final = Form(
         *_rotary(""),
     ),
     # SAM's MLP is None here: four times its width, as its builder has it
-    defaults={"decoder.mlp_layer_types": None, "sam.mlp_dim": None},
+    defaults={**_LEFT_OPEN, "sam.mlp_dim": None},
 )
 """The released DeepSeek-OCR config.json. Its top level repeats language_config."""
 
@@ -286,11 +289,7 @@ TRANSFORMERS: Final = Form(
             harmless=_words("model_type"),
         ),
     ),
-    defaults={
-        "decoder.mlp_layer_types": None,
-        "decoder.max_position_embeddings": 32768,
-        "rules.sliding_window": 128,
-    },
+    defaults={**_LEFT_OPEN, "decoder.max_position_embeddings": 32768, "rules.sliding_window": 128},
 )
 """transformers' UnlimitedOcrConfig: the same network. Its top level ties the embeddings, its projector follows."""
 
