@@ -232,8 +232,11 @@ def _describe(out: Any, args: tuple[Any, ...], recorder: Recorder) -> tuple[Any,
     given = _tensors(args)
     storages = [x.storage for x in given]
     fresh: list[Any] = []
-    described = []
-    for x in _tensors(out):
+    described: list[Any] = []
+    for x in out if isinstance(out, tuple) else (out,):
+        if x is None:
+            described.append(None)
+            continue
         if x.storage is None or x.storage in storages:
             home: Any = None if x.storage is None else storages.index(x.storage)
         else:
@@ -258,8 +261,12 @@ def _rebuild(described: tuple[Any, ...], args: tuple[Any, ...], recorder: Record
         storage = Storage(recorder, nbytes)
         storage.saved = saved
         fresh.append(storage)
-    out = []
-    for shape, dtype, role, needs_grad, home in tensors:
+    out: list[Tensor | None] = []
+    for item in tensors:
+        if item is None:
+            out.append(None)
+            continue
+        shape, dtype, role, needs_grad, home = item
         storage = None if home is None else fresh[home[1]] if isinstance(home, tuple) else given[home].storage
         out.append(Tensor(shape, dtype, role, storage, needs_grad))
     return tuple(out) if several else out[0]

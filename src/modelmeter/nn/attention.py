@@ -1,6 +1,6 @@
 """Attention cores, eager and as one kernel, and the rotary embedding around them."""
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim, floor_div, not_one
@@ -15,25 +15,43 @@ CAUSAL_KINDS: tuple[Causal, ...] = ("full", "triangle")
 
 
 def eager_attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, masks_itself: bool = False, products: Dim = None
-) -> Tensor:
-    """[b h s d], [b h t d], [b h t d] -> [b h s d]: scores, scale, mask, softmax in fp32, values.
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    *,
+    masks_itself: bool = False,
+    products: Dim = None,
+    copies: tuple[Dim, Dim, Dim] = (0, 0, 0),
+) -> tuple[Tensor, Tensor]:
+    """[b h s d], [b h t d], [b h t d] -> [b h s d], weights [b h s t]: scores, scale, mask, softmax in fp32, values.
 
     `products` of the s * t scores are needed (a causal triangle); None is all of them. A kernel that `masks_itself`
-    does the addition of a mask without reading one.
+    does the addition of a mask without reading one. `copies` are 0/1 dims: whether a product first copies q, k, v (its
+    b and h become one axis); the copy lives no longer than the product.
     """
-    scores = ops.bmm(q, k.view(*k.shape[:-2], k.shape[-1], k.shape[-2]), causal=products)
+    k_copy = ops.clone(k, when=copies[1])
+    scores = ops.bmm(ops.clone(q, when=copies[0]), _transposed(k_copy), causal=products)
+    del k_copy
     scores = ops.unary("mul", scores)
     if mask is not None:
         scores = ops.binary("add", scores, mask)
     elif masks_itself:
         scores = ops.unary("add", scores)
-    probs = ops.cast(ops.softmax(ops.cast(scores, FP32)), q.dtype)
-    return ops.bmm(probs, v, causal=products)
+    weights = ops.cast(ops.softmax(ops.cast(scores, FP32)), q.dtype)
+    return ops.bmm(weights, ops.clone(v, when=copies[2]), causal=products), weights
 
 
-flash_attention = fused(eager_attention, "flash_attention", recomputes=1)
+def _output_only(*args: Any, **kwargs: Any) -> Tensor:
+    return eager_attention(*args, **kwargs)[0]
+
+
+flash_attention = fused(_output_only, "flash_attention", recomputes=1)
 """The same FLOPs in one kernel: q, k, v (and a bias, where SDPA is given one) and the output reach memory."""
+
+
+def _transposed(k: Tensor) -> Tensor:
+    return k.view(*k.shape[:-2], k.shape[-1], k.shape[-2])
 
 
 def causal_products(queries: Dim, keys: Dim, convention: Causal) -> Dim:
@@ -43,10 +61,10 @@ def causal_products(queries: Dim, keys: Dim, convention: Causal) -> Dim:
     return queries * keys - floor_div(queries * (queries - 1), 2)
 
 
-def contiguous_queries(q: Tensor) -> Tensor:
-    """The copy a batched product makes of [b h s d] laid out as [b s h d]; none at batch 1 or with one query."""
+def query_copies(q: Tensor) -> tuple[Dim, Dim, Dim]:
+    """`copies` of q [b h s d] laid out as [b s h d], with k and v from the cache: none at batch 1 or one query."""
     batch, _, queries, _ = q.shape
-    return ops.clone(q, when=not_one(batch) * not_one(queries))
+    return not_one(batch) * not_one(queries), 0, 0
 
 
 def merge_heads(x: Tensor) -> Tensor:

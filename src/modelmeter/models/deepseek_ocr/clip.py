@@ -77,7 +77,7 @@ class NoTPFeedForward(TokenLayer):
 
 
 class NoTPAttention(TokenLayer):
-    """[b s c] -> [b s c], every token attends to every token."""
+    """[b s c] -> [b s c] (and the weights, where the real module hands them on), all tokens attend to all."""
 
     def __init__(self, config: ClipConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(config.width, **size)
@@ -92,7 +92,7 @@ class NoTPAttention(TokenLayer):
             self.q_proj = Linear(config.width, config.width)
         self.out_proj = Linear(config.width, config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         batch, tokens, _ = x.shape
         heads = (batch, self.num_heads, tokens, self.head_dim)
         if self.conventions.implementation == "vendor":
@@ -101,12 +101,10 @@ class NoTPAttention(TokenLayer):
         else:
             q, k, v = self.q_proj(x).view(*heads), self.k_proj(x).view(*heads), self.v_proj(x).view(*heads)
         if self.conventions.vision_sdpa:
-            out = flash_attention(q, k, v)
-        else:
-            several = not_one(batch)  # the product's heads and batch are one axis: copies, but none at batch 1
-            q, k, v = (ops.clone(part, when=several) for part in (q, k, v))
-            out = eager_attention(q, k, v)
-        return self.out_proj(merge_heads(out))
+            return self.out_proj(merge_heads(flash_attention(q, k, v))), None
+        several = not_one(batch)
+        out, weights = eager_attention(q, k, v, copies=(several, several, several))
+        return self.out_proj(merge_heads(out)), weights
 
 
 class NoTPTransformerBlock(TokenLayer):
@@ -118,9 +116,14 @@ class NoTPTransformerBlock(TokenLayer):
         self.mlp = NoTPFeedForward(config.width, config.mlp_dim)
         self.layer_norm1 = LayerNorm(config.width)
         self.layer_norm2 = LayerNorm(config.width)
+        # transformers gives the sum its addend's name, which lets go of it; the vendor's code holds it to the end.
+        self.rebinds = conventions.implementation == "transformers"
 
     def forward(self, x: Tensor) -> Tensor:
-        h = ops.binary("add", x, self.self_attn(self.layer_norm1(x)))
+        residual, _weights = self.self_attn(self.layer_norm1(x))
+        h = ops.binary("add", x, residual)
+        if self.rebinds:
+            del residual
         return ops.binary("add", h, self.mlp(self.layer_norm2(h)))
 
 

@@ -208,7 +208,7 @@ class DeepseekV2DecoderLayer(CachedLayer):
     def forward(self, x: Tensor, positions: Any, mask: Tensor | None, past: PastKV | None) -> Tensor:
         residual = x
         x = self.input_layernorm(x)
-        x = self.self_attn(x, positions, mask, past)
+        x, _weights = self.self_attn(x, positions, mask, past)
         x = ops.binary("add", residual, x)
         residual = x
         x = self.post_attention_layernorm(x)

@@ -4,7 +4,7 @@ The vendor's decoder uses these classes. transformers 5's own attention differs 
 once a model, elementwise (`RotaryEmbedding`), instead of inside every layer as a matrix product.
 """
 
-from typing import Any, Unpack
+from typing import Any, TypeAlias, Unpack
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim
@@ -16,14 +16,17 @@ from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, Decoder
 from modelmeter.nn.attention import (
     apply_rotary,
     causal_products,
-    contiguous_queries,
     eager_attention,
     flash_attention,
     merge_heads,
+    query_copies,
     repeat_kv,
 )
 from modelmeter.nn.linear import Linear
 from modelmeter.nn.token import CachedLayer
+
+Attended: TypeAlias = tuple[Tensor, Tensor | None]
+"""The output of attention, and its weights or None."""
 
 
 class LlamaRotaryEmbedding(Layer):
@@ -83,8 +86,11 @@ class LlamaAttention(CachedLayer):
         x = recorder.take((batch, queries, self.hidden_size), BF16)
         return x, *decoder_inputs(recorder, self.conventions, self.head_dim, queries, batch, past)
 
-    def forward(self, x: Tensor, positions: Any, mask: Tensor | None, past: PastKV | None) -> Tensor:
-        """`positions` are ids [p q] (vendor), or the rotary table (cos, sin) [p q d] each (transformers)."""
+    def forward(self, x: Tensor, positions: Any, mask: Tensor | None, past: PastKV | None) -> Attended:
+        """The output, and the attention weights where the real module hands them on.
+
+        `positions` are ids [p q] (vendor), or the rotary table (cos, sin) [p q d] each (transformers).
+        """
         batch, queries, _ = x.shape
         q = self.q_proj(x).view(batch, self.num_heads, queries, self.head_dim)
         k = self.k_proj(x).view(batch, self.num_kv_heads, queries, self.head_dim)
@@ -94,19 +100,23 @@ class LlamaAttention(CachedLayer):
         if past is not None:
             k, v = past.update(k, v)
         groups = self.num_heads // self.num_kv_heads
-        return self.o_proj(self._attend(q, k, v, mask, groups))
+        attended, weights = self._attend(q, k, v, mask, groups)
+        return self.o_proj(attended), weights
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Attended:
         k, v = repeat_kv(k, groups), repeat_kv(v, groups)
         products = causal_products(q.shape[2], k.shape[2], self.conventions.causal)
-        q = contiguous_queries(q)
-        return merge_heads(eager_attention(q, k, v, mask, products=products))
+        out, weights = eager_attention(q, k, v, mask, products=products, copies=query_copies(q))
+        # transformers hands the weights on, and its layer holds them to its end; the vendor's drops them here.
+        kept = weights if self.conventions.implementation == "transformers" else None
+        del weights
+        return merge_heads(out), kept
 
 
 class LlamaFlashAttention2(LlamaAttention):
     """[b q hidden] -> [b q hidden] in one kernel: no mask, no scores in memory, grouped KV heads read as they are."""
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Attended:
         batch, _, queries, _ = q.shape
         keys = k.shape[2]
         products = causal_products(queries, keys, self.conventions.causal)
@@ -114,7 +124,7 @@ class LlamaFlashAttention2(LlamaAttention):
         heads = (batch, self.num_kv_heads, groups * queries, self.head_dim)
         grouped = None if products is None else groups * products
         out = flash_attention(q.view(*heads), k, v, masks_itself=True, products=grouped)
-        return out.view(batch, queries, self.num_heads * self.head_dim)
+        return out.view(batch, queries, self.num_heads * self.head_dim), None
 
 
 def decoder_inputs(

@@ -82,9 +82,11 @@ class Attention(_GridLayer):
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, channels = x.shape
         tokens, heads = height * width, self.num_heads
-        # One copy brings q, k and v to the front; the three are views of it. A single grid needs no copy.
-        qkv = ops.clone(self.qkv(x), (3, batch * heads, tokens, self.head_dim), when=not_one(batch))
-        q = k = v = qkv.narrow(batch * heads, tokens, self.head_dim)
+        qkv = self.qkv(x)
+        # A copy brings q, k and v to the front, beside the original; the three are views of it. One grid needs no copy.
+        in_front = ops.clone(qkv, (3, batch * heads, tokens, self.head_dim), when=not_one(batch))
+        q = k = v = in_front.narrow(batch * heads, tokens, self.head_dim)
+        del in_front
         core = self._sdpa if self.conventions.vision_sdpa else self._eager
         out = core(q, k, v, (batch, height, width))
         out = ops.clone(out, (batch, height, width, channels))
