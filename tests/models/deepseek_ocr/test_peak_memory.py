@@ -24,7 +24,7 @@ def _activation_peak(model: nn.Module, run: Callable[[], Any]) -> int:
     tracker.track_external(model)
     with torch.no_grad(), tracker:
         kept = run()
-    (peak,) = tracker.get_tracker_snapshot("peak").values()
+    peak = tracker.get_tracker_snapshot("peak")[torch.device("meta")]
     del kept
     return sum(size for kind, size in peak.items() if "ACT" in str(kind) or "TEMP" in str(kind))
 
