@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modelmeter.core.pricing import fused
     from modelmeter.core.trace import Trace
     from modelmeter.documents import read_pages
-    from modelmeter.formula import formula
+    from modelmeter.formulas import formula
     from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
     from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
     from modelmeter.models.deepseek_ocr.run import RunCost
@@ -39,7 +39,7 @@ _HOMES = {
     "Trace": "core.trace",
     "ViewPlan": "models.deepseek_ocr.views",
     "estimate_kv_cache_size_gb": "core.kv_cache",
-    "formula": "formula",
+    "formula": "formulas",
     "fused": "core.pricing",
     "get_decode_cost_per_token": "models.deepseek_ocr.stages",
     "get_prefill_cost": "models.deepseek_ocr.stages",

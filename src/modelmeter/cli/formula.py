@@ -33,7 +33,7 @@ def formula(
 
         modelmeter formula deepseek-ocr prefill --quantity kv_bytes --latex
     """
-    from modelmeter.formula import describe_formula
+    from modelmeter.formulas import describe_formula
 
     result = describe_formula(
         model, stage, quantity, layer=layer, config=config, attention=attention, implementation=implementation

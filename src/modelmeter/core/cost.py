@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 
 from modelmeter.core import units
-from modelmeter.core.dims import Dim, is_array, is_number
+from modelmeter.core.dims import Dim, exact_plus, exact_times, is_array, is_number
 
 
 @attrs.frozen(kw_only=True, eq=True)
@@ -26,10 +26,10 @@ class Cost:
     kv_write_bytes: Dim = 0
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost.from_values([add(a, b) for a, b in zip(self.values(), other.values(), strict=True)])
+        return Cost.from_values([exact_plus(a, b) for a, b in zip(self.values(), other.values(), strict=True)])
 
     def __mul__(self, times: Dim) -> "Cost":
-        return Cost.from_values([value * times for value in self.values()])
+        return Cost.from_values([exact_times(value, times) for value in self.values()])
 
     __rmul__ = __mul__
 

@@ -14,6 +14,9 @@ Dim: TypeAlias = Any
 """`int | numpy.ndarray | sympy.Expr`; a sum or product of dims is a dim again."""
 
 
+INT64_LIMIT = 2**63
+
+
 def is_array(value: Dim) -> bool:
     """True for a sweep dimension."""
     return isinstance(value, np.ndarray)
@@ -116,10 +119,43 @@ def exact_div(a: Dim, b: Dim, what: str) -> Dim:
     return a // b
 
 
+def exact_times(a: Dim, b: Dim) -> Dim:
+    """`a * b` outside a recording: arrays that would leave int64 become arrays of Python ints."""
+    if is_array(a) or is_array(b):
+        top = [max(map(int, (np.max(x), -np.min(x)))) if _whole(x) else 0 for x in (a, b)]
+        if top[0] * top[1] >= INT64_LIMIT:
+            return np.asarray(a).astype(object) * b
+    return a * b
+
+
+def exact_plus(a: Dim, b: Dim) -> Dim:
+    """`a + b` outside a recording: arrays that would leave int64 become arrays of Python ints."""
+    if (is_array(a) or is_array(b)) and _whole(a) and _whole(b) and int(np.max(a)) + int(np.max(b)) >= INT64_LIMIT:
+        return np.asarray(a).astype(object) + b
+    return a + b
+
+
+def _whole(value: Dim) -> bool:
+    return isinstance(value, int) or (is_array(value) and value.dtype != object and value.dtype.kind in "iu")
+
+
+def check_sweep(**dims: Dim) -> None:
+    """Raise `ModelMeterError` where the named arrays do not broadcast to one sweep."""
+    sweeps = {name: dim.shape for name, dim in dims.items() if is_array(dim)}
+    try:
+        np.broadcast_shapes(*sweeps.values())
+    except ValueError as error:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in sweeps.items())
+        raise ModelMeterError(
+            f"arrays of shapes {shapes} make no sweep: make them equal, or [:, None] for a grid"
+        ) from error
+
+
 def same(a: Dim, b: Dim) -> bool:
     """True when the two are certainly equal: equal ints, the same symbolic expression, arrays equal everywhere."""
     if is_array(a) or is_array(b):
-        return bool(np.all(a == b))
+        shapes = {np.shape(a), np.shape(b)} - {()}
+        return len(shapes) == 1 and bool(np.all(a == b))
     return bool(a == b)
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from modelmeter.core.dims import Dim, is_array, is_number
+from modelmeter.core.dims import Dim, check_sweep, is_array, is_number
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.recorder import RecordOptions, Segment, record
 
@@ -39,6 +39,7 @@ def fold(
 ) -> tuple[Dim, ...]:
     """The quantities that `read` takes from the recording; long sweeps are recorded in chunks."""
     sweeps = [dim for dim in dims if is_array(dim)]
+    check_sweep(**{f"size {i + 1}": dim for i, dim in enumerate(dims)})
     shape = np.broadcast_shapes(*[sweep.shape for sweep in sweeps])
     if int(np.prod(shape, dtype=np.int64)) <= CHUNK:
         return read(evaluate(run, dims, options))
@@ -68,6 +69,7 @@ def _record_chunk(
 def _dtype_for(run: Run, dims: Sequence[Dim], options: RecordOptions) -> Any:
     if not all(is_array(dim) or is_number(dim) or dim is None for dim in dims):
         raise ModelMeterError("arrays and symbols cannot be mixed in one call: substitute into the formula instead")
+    check_sweep(**{f"size {i + 1}": dim for i, dim in enumerate(dims)})
     corner = [int(dim.max()) if is_array(dim) else dim for dim in dims]
     top = record(lambda recorder: run(recorder, *corner), options)
     numbers = (*top.numbers, *top.backward_numbers, top.peak()[1], top.saved_bytes)

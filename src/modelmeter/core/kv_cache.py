@@ -5,7 +5,7 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 
 from modelmeter.core import units
-from modelmeter.core.dims import Dim, as_dim, is_number
+from modelmeter.core.dims import Dim, as_dim, exact_plus, exact_times, is_number
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.ops import cat
 from modelmeter.core.pricing import move
@@ -98,7 +98,7 @@ class SyntheticKVCache:
 
     def total_len(self) -> Dim:
         """Tokens cached: prefilled and decoded."""
-        return self.context_len + self.decode_len
+        return exact_plus(self.context_len, self.decode_len)
 
     def get_usable_length(self, layer_idx: int = 0) -> Dim:
         """Tokens a new token finds in layer `layer_idx` before its own is written."""
@@ -114,11 +114,12 @@ class SyntheticKVCache:
 
     def bytes_per_token(self) -> Dim:
         """Bytes that one token of every sequence of the batch holds, in all layers (keys and values)."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * self.bytes_per_value * self.batch
+        per_sequence = 2 * self.num_layers * self.num_kv_heads * self.head_dim * self.bytes_per_value
+        return exact_times(per_sequence, self.batch)
 
     def size_bytes(self) -> Dim:
         """Bytes held by all layers."""
-        return self.bytes_per_token() * self.total_len()
+        return exact_times(self.bytes_per_token(), self.total_len())
 
     def size_gb(self) -> Dim:
         """GiB held by all layers."""

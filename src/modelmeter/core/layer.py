@@ -6,7 +6,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from modelmeter.core.dims import Dim, as_dim
+from modelmeter.core.dims import Dim, as_dim, check_sweep
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.evaluate import Run, evaluate, fold
 from modelmeter.core.kv_cache import PastKV
@@ -87,6 +87,7 @@ class Layer(Metrics):
 
     def _resize(self, seq_len: Dim, batch_size: Dim) -> None:
         checked = as_dim(seq_len, "seq_len"), as_dim(batch_size, "batch_size")
+        check_sweep(seq_len=checked[0], batch_size=checked[1])
         self.seq_len, self.batch_size = checked
 
     # Running

@@ -54,19 +54,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return matmul(name, x, weight, (*x.shape[:-1], n), 2 * k * n * rows, extra=bias)
 
 
-def bmm(a: Tensor, b: Tensor, *, causal: Dim = None) -> Tensor:
+def bmm(a: Tensor, b: Tensor, *, needed_flops: Dim = None) -> Tensor:
     """[... m k] x [... k n] -> [... m n], 2 * batch * m * k * n FLOPs.
 
-    `causal` is the number of the m * n products that a causal mask leaves (then the cores do only those; a counter
-    still sees all).
+    `needed_flops` is what the cores do where a mask leaves some out (a counter still sees all).
     """
     *batch, m, k = a.shape
     if not same(b.shape[-2], k):
         raise ModelMeterError(f"bmm: inner sizes differ, {a!r} x {b!r}")
     n = b.shape[-1]
-    per_product = 2 * prod([*batch, k])
-    needed = None if causal is None else per_product * causal
-    return matmul("bmm", a, b, (*batch, m, n), per_product * prod((m, n)), needed_flops=needed)
+    return matmul("bmm", a, b, (*batch, m, n), prod((2, *batch, m, k, n)), needed_flops=needed_flops)
 
 
 def grouped_linear(x: Tensor, weight: Tensor, read_bytes: Dim) -> Tensor:
@@ -194,6 +191,8 @@ def empty(shape: Shape, dtype: DType) -> Tensor:
 
 
 def _flops(name: str, elements: Dim) -> Dim:
+    if name not in FLOPS_PER_ELEMENT:
+        raise ModelMeterError(f"operator {name!r} has no declared FLOPs: add it to core/conventions.py with its reason")
     per_element = FLOPS_PER_ELEMENT[name]
     return elements if per_element == 1 else 0 if per_element == 0 else elements * per_element
 

@@ -46,14 +46,15 @@ class Trace:
 
     def operators(self) -> Iterator[tuple[str, Op]]:
         """(module path, operator) in the order they ran, every layer listed."""
-        for path, segment in self.segments():
-            for item in segment.items:
-                if isinstance(item, Op):
-                    yield path, item
+        for path, item in _walk("", self.root):
+            if isinstance(item, Op):
+                yield path, item
 
     def segments(self) -> Iterator[tuple[str, Segment]]:
         """(module path, call) of every layer, parents before children; the root has the path ""."""
-        yield from _walk("", self.root)
+        for path, item in _walk("", self.root):
+            if isinstance(item, Segment):
+                yield path, item
 
     def by_layer(self, depth: int | None = None) -> dict[str, Cost]:
         """The cost of each module path.
@@ -83,15 +84,16 @@ class Trace:
         return sum(1 for _ in self.operators())
 
 
-def _walk(path: str, segment: Segment) -> Iterator[tuple[str, Segment]]:
+def _walk(path: str, segment: Segment) -> Iterator[tuple[str, Op | Segment]]:
+    """All that ran, in order: a segment before what is in it."""
     yield path, segment
     calls: dict[int, int] = {}
     for item in segment.items:
-        if isinstance(item, Op) or item.layer is None:
+        if isinstance(item, Op):
+            yield path, item
             continue
-        layer = item.layer
-        name = ""
-        if segment.layer is not None:
+        layer, name = item.layer, ""
+        if segment.layer is not None and layer is not None:
             names = segment.layer.child_names(layer)
             nth = calls.get(id(layer), 0)
             calls[id(layer)] = nth + 1

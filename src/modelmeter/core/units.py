@@ -15,7 +15,7 @@ def to_tflops(flops: Dim) -> Dim:
 
 def to_terabits(num_bytes: Dim) -> Dim:
     """Bytes -> terabits (bytes * 8 / 1e12)."""
-    return num_bytes * BITS_PER_BYTE / BITS_PER_TERABIT
+    return num_bytes / (BITS_PER_TERABIT // BITS_PER_BYTE)  # dividing cannot overflow an array
 
 
 def to_gib(num_bytes: Dim) -> Dim:

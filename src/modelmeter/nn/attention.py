@@ -3,7 +3,7 @@
 from typing import Any, Literal, TypeAlias
 
 from modelmeter.core import ops
-from modelmeter.core.dims import Dim, floor_div, not_one
+from modelmeter.core.dims import Dim, floor_div, not_one, prod
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.pricing import fused
 from modelmeter.core.tensor import FP32, Tensor
@@ -30,8 +30,10 @@ def eager_attention(
     does the addition of a mask without reading one. `copies` are 0/1 dims: whether a product first copies q, k, v (its
     b and h become one axis); the copy lives no longer than the product.
     """
+    batch, heads, _, width = q.shape
+    needed = None if products is None else prod((2, batch, heads, width)) * products  # of either product
     k_copy = ops.clone(k, when=copies[1])
-    scores = ops.bmm(ops.clone(q, when=copies[0]), _transposed(k_copy), causal=products)
+    scores = ops.bmm(ops.clone(q, when=copies[0]), _transposed(k_copy), needed_flops=needed)
     del k_copy
     scores = ops.unary("mul", scores)
     if mask is not None:
@@ -39,7 +41,7 @@ def eager_attention(
     elif masks_itself:
         scores = ops.unary("add", scores)
     weights = ops.cast(ops.softmax(ops.cast(scores, FP32)), q.dtype)
-    return ops.bmm(weights, ops.clone(v, when=copies[2]), causal=products), weights
+    return ops.bmm(weights, ops.clone(v, when=copies[2]), needed_flops=needed), weights
 
 
 def _output_only(*args: Any, **kwargs: Any) -> Tensor:

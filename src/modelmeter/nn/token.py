@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, TypeAlias, Unpack
 
-from modelmeter.core.dims import Dim, as_dim, same
+from modelmeter.core.dims import Dim, as_dim, check_sweep, exact_times, same
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import CacheStyle, PastKV, SyntheticKVCache
 from modelmeter.core.layer import InputSize, Layer
@@ -64,11 +64,13 @@ class CachedLayer(TokenLayer):
     def set_prefill_shape(self, seq_len: Dim, batch_size: Dim = None) -> None:
         """`seq_len` query tokens, nothing cached."""
         seq_len, batch_size = as_dim(seq_len, "seq_len"), self._batch(batch_size)
+        check_sweep(seq_len=seq_len, batch_size=batch_size)
         self._move("prefill", seq_len, batch_size, 0, None)
 
     def set_decode_shape(self, context_len: Dim, batch_size: Dim = None) -> None:
         """One query token that reads `context_len` keys, its own included."""
         context_len, batch_size = as_dim(context_len, "context_len"), self._batch(batch_size)
+        check_sweep(context_len=context_len, batch_size=batch_size)
         self._move("decode", 1, batch_size, context_len - 1, None)
 
     def set_prefill_state(
@@ -76,6 +78,7 @@ class CachedLayer(TokenLayer):
     ) -> None:
         """Prefill of `context_len` tokens into `kv_cache` (adopted) or a new cache, which then holds them."""
         context_len, batch_size = as_dim(context_len, "context_len"), self._batch(batch_size)
+        check_sweep(context_len=context_len, batch_size=batch_size)
         cache = self._adopt(kv_cache, batch_size)
         cache.context_len, cache.decode_len = context_len, 0
         self._move("prefill", context_len, batch_size, 0, cache)
@@ -87,6 +90,7 @@ class CachedLayer(TokenLayer):
         context_len = as_dim(context_len, "context_len")
         decode_len = as_dim(decode_len, "decode_len", least=0)
         batch_size = self._batch(batch_size)
+        check_sweep(context_len=context_len, decode_len=decode_len, batch_size=batch_size)
         cache = self._adopt(kv_cache, batch_size)
         cache.context_len, cache.decode_len = context_len, decode_len
         self._move("decode", 1, batch_size, context_len + decode_len, cache)
@@ -106,7 +110,8 @@ class CachedLayer(TokenLayer):
     def kv_cache_bytes(self) -> Dim:
         """Bytes this layer holds: after a prefill its tokens, in decode those cached before the next one."""
         cached = self._past + self.seq_len if self._mode == "prefill" else self._past
-        return 2 * self.num_kv_heads * self.head_dim * BF16.itemsize * self.batch_size * cached
+        per_sequence = exact_times(2 * self.num_kv_heads * self.head_dim * BF16.itemsize, cached)
+        return exact_times(per_sequence, self.batch_size)
 
     def past(self, length: Dim) -> PastKV:
         """What a step finds cached."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, Unpack
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim
 from modelmeter.core.kv_cache import PastKV
-from modelmeter.core.layer import InputSize, Layer
+from modelmeter.core.layer import InputSize
 from modelmeter.core.recorder import Recorder
 from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DecoderConfig
@@ -23,17 +23,17 @@ from modelmeter.nn.attention import (
     repeat_kv,
 )
 from modelmeter.nn.linear import Linear
-from modelmeter.nn.token import CachedLayer
+from modelmeter.nn.token import CachedLayer, TokenLayer
 
 Attended: TypeAlias = tuple[Tensor, Tensor | None]
 """The output of attention, and its weights or None."""
 
 
-class LlamaRotaryEmbedding(Layer):
+class LlamaRotaryEmbedding(TokenLayer):
     """Position ids [p q] -> cos, sin [p q d]: a batched product of [d/2 1] by [1 q] in fp32 that FLOP counters see."""
 
     def __init__(self, head_dim: int, **size: Unpack[InputSize]) -> None:
-        super().__init__(**size)
+        super().__init__(head_dim, **size)
         self.head_dim = head_dim
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from modelmeter.core.cost import StageCost
-from modelmeter.core.dims import Dim, as_dim, is_array, is_number, same
+from modelmeter.core.dims import Dim, as_dim, check_sweep, exact_times, is_array, is_number, same
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import SyntheticKVCache
 from modelmeter.core.layer import Layer
@@ -108,6 +108,7 @@ class DeepseekOCRModel(Metrics):
         """Set views and the defaults of `start_prefill` and `simulate_run` in one call."""
         context = self._context(context_len, views)
         batch = as_dim(batch_size, "batch_size")
+        check_sweep(context_len=context, batch_size=batch, decode_tokens=decode_tokens)
         tokens = None if decode_tokens is None else as_dim(decode_tokens, "decode_tokens", least=0)
         self.set_views(views)
         self._workload, self._decode_tokens = (context, batch), tokens
@@ -138,6 +139,7 @@ class DeepseekOCRModel(Metrics):
         batch = as_dim(default_batch if batch_size is None else batch_size, "batch_size")
         self._need_decoder("start_prefill()")
         context = self._context(context_len, self._views)
+        check_sweep(context_len=context, batch_size=batch)
         if self._views is not None:
             self._need_vision("start_prefill() with views")
         cache = self._adopt(kv_cache, batch)
@@ -151,6 +153,7 @@ class DeepseekOCRModel(Metrics):
         """Prefill another chunk of `num_tokens` tokens onto the cache."""
         tokens = as_dim(num_tokens, "num_tokens")
         cache = self._cached("extend_prefill()")
+        check_sweep(num_tokens=tokens, batch_size=cache.batch, context_len=cache.total_len())
         self._step = Step(mode="prefill", batch=cache.batch, queries=tokens, past=cache.total_len())
         self._prefills.append(self._step)
         cache.context_len = cache.context_len + tokens
@@ -214,13 +217,14 @@ class DeepseekOCRModel(Metrics):
             raise ModelMeterError("simulate_run() needs a prefill: call start_prefill(context_len, batch_size) first")
         prefills = self._prefills or [self._first_prefill()]
         last = prefills[-1]
+        check_sweep(decode_tokens=tokens, batch_size=last.batch, context_len=last.end)
         cached, per_token = last.end, self.kv_bytes_per_token(last.batch)
 
         def decode_step(past: Dim) -> StageParts:
             step = Step(mode="decode", batch=last.batch, queries=1, past=past)
-            return self.engine.stage(step, per_token * step.end)
+            return self.engine.stage(step, exact_times(per_token, step.end))
 
-        parts = [self.engine.stage(step, per_token * step.end) for step in prefills]
+        parts = [self.engine.stage(step, exact_times(per_token, step.end)) for step in prefills]
         return sum_run(parts, tokens, cached, decode_step)
 
     def part_costs(self) -> dict[str, StageCost]:

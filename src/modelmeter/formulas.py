@@ -64,7 +64,8 @@ def formula(
     cached) or "decode" (the next token of B sequences with T cached); `layer` picks one module path of it.
 
     The state of `target` is not moved. Where a size of 1 makes a copy fall away, the formula is that of larger sizes;
-    `exact` keeps the cases apart. A view's formula is that of sides other than the native one (tables are resized).
+    `exact` keeps the cases apart. A view's formula is that of sides whose position tables are resized and whose
+    windows are padded: neither the native side nor multiples of 448 pixels (a page's own views are exact: ask a model).
 
     Raises `ModelMeterError` for an unknown quantity, stage or path, and where SymPy is not installed.
     """
