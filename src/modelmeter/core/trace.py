@@ -51,7 +51,11 @@ class Trace:
                 yield path, item
 
     def segments(self) -> Iterator[tuple[str, Segment]]:
-        """(module path, call) of every layer, parents before children; the root has the path ""."""
+        """(module path, call) of every named layer, parents before children; the whole has the path "".
+
+        A layer without a name of its own is part of the one around it.
+        """
+        yield "", self.root
         for path, item in _walk("", self.root):
             if isinstance(item, Segment):
                 yield path, item
@@ -85,8 +89,7 @@ class Trace:
 
 
 def _walk(path: str, segment: Segment) -> Iterator[tuple[str, Op | Segment]]:
-    """All that ran, in order: a segment before what is in it."""
-    yield path, segment
+    """All below a segment, in order: its operators, and each named call before what is in it."""
     calls: dict[int, int] = {}
     for item in segment.items:
         if isinstance(item, Op):
@@ -98,4 +101,7 @@ def _walk(path: str, segment: Segment) -> Iterator[tuple[str, Op | Segment]]:
             nth = calls.get(id(layer), 0)
             calls[id(layer)] = nth + 1
             name = names[nth % len(names)]
-        yield from _walk(f"{path}.{name}" if path and name else path or name, item)
+        below = f"{path}.{name}" if path and name else path or name
+        if name:
+            yield below, item
+        yield from _walk(below, item)
