@@ -19,15 +19,15 @@ SOURCE = Path(modelmeter.__file__).parent
 ROOT = "modelmeter"  # as a unit: the package's own __init__.py
 
 # unit (a folder or file right below the package) -> the other units it may import, anywhere in its code
-BELOW_REPORT = {"core", "nn", "models", "formula", "hardware", "sweep"}
+BELOW_REPORT = {"core", "nn", "models", "formulas", "hardware", "sweep"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
     "core": {"_version"},
     "documents": {"_version", "core"},
     "nn": {"_version", "core"},
     "models": {"_version", "core", "nn"},
-    "formula": {"_version", "core", "nn", "models"},
-    "hardware": {"_version", "core", "nn", "models", "formula"},
+    "formulas": {"_version", "core", "nn", "models"},
+    "hardware": {"_version", "core", "nn", "models", "formulas"},
     "sweep": {"_version", *BELOW_REPORT},
     "report": {"_version", "documents", *BELOW_REPORT},
     ROOT: {"_version", "documents", "report", *BELOW_REPORT},

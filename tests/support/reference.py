@@ -174,12 +174,38 @@ def filled_cache(real: UnlimitedOcrForConditionalGeneration, batch: int, chunks:
     return cache
 
 
+def cache_tensors(cache: DynamicCache | None) -> list[torch.Tensor]:
+    """Keys and values of the layers that hold some."""
+    layers = [] if cache is None else [layer for layer in cache.layers if layer.is_initialized]
+    return [tensor for layer in layers for tensor in (layer.keys, layer.values)]
+
+
 def cache_bytes(cache: DynamicCache) -> int:
     """Bytes of a real cache's tensors."""
-    tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in cache_tensors(cache))
 
 
 def parameters(module: nn.Module) -> int:
     """Number of weights; a shared one counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def really_saved(module: nn.Module, *args: Any, **kwargs: Any) -> int:
+    """Bytes that autograd keeps of a forward pass for its backward, each storage once.
+
+    What is resident anyway is left out: weights, buffers, and the keys and values of a cache passed as past_key_values.
+    """
+    resident = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
+    kept: dict[int, torch.UntypedStorage] = {}  # keeps them alive: an address is then used once
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in resident:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = module(*args, **kwargs)
+    cached = {tensor.untyped_storage()._cdata for tensor in cache_tensors(kwargs.get("past_key_values"))}
+    del out
+    return sum(storage.nbytes() for address, storage in kept.items() if address not in cached)

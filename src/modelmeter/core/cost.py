@@ -3,6 +3,7 @@
 from typing import Any
 
 import attrs
+import numpy as np
 
 from modelmeter.core import units
 from modelmeter.core.dims import Dim, exact_plus, exact_times, is_array, is_number
@@ -90,7 +91,9 @@ def intensity(flops: Dim, num_bytes: Dim) -> Dim:
     """FLOPs per byte; 0.0 where nothing moves."""
     if is_number(num_bytes) or is_array(num_bytes):
         empty = num_bytes == 0
-        return flops / (num_bytes + empty) if is_array(num_bytes) else (0.0 if empty else flops / num_bytes)
+        if is_array(num_bytes):
+            return np.where(empty, 0.0, flops / (num_bytes + empty))
+        return 0.0 if empty else flops / num_bytes
     return flops / num_bytes
 
 

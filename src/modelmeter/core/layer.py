@@ -133,8 +133,9 @@ class Layer(Metrics):
     def _runner(self, input_grad: bool) -> Run:
         def run(recorder: Recorder, *sizes: Dim) -> None:
             inputs = self.example_inputs(recorder, *sizes)
-            for x in _tensors(inputs):
-                x.needs_grad = input_grad and x.role == "activation" and x.dtype is not INT64
+            first = inputs[0]  # the others are tables, masks and indices
+            if isinstance(first, Tensor):
+                first.needs_grad = input_grad and first.dtype is not INT64
             self(*inputs)
 
         return run
@@ -246,7 +247,7 @@ def _describe(out: Any, args: tuple[Any, ...], recorder: Recorder) -> tuple[Any,
             home = ("new", fresh.index(x.storage))
         described.append((x.shape, x.dtype, x.role, x.needs_grad, home))
     kept = tuple(i for i, x in enumerate(given) if x.storage is not None and x.storage.saved)
-    new = tuple((storage.nbytes, storage.saved) for storage in fresh)
+    new = tuple((storage.held(), storage.saved) for storage in fresh)
     return (isinstance(out, tuple), described, new, kept, [x.shape for x in given] if recorder.by_identity else None)
 
 

@@ -34,8 +34,6 @@ __all__ = [
 ]
 
 _SAVES: dict[str, tuple[int, ...]] = {
-    "mul": (0, 1),  # each factor is the other's derivative
-    "div": (0, 1),
     "pow": (0,),
     "silu": (0,),
     "gelu": (0,),
@@ -96,7 +94,9 @@ def _conv_side(side: Dim, kernel: int, stride: int, padding: int) -> Dim:
 def unary(name: str, x: Tensor, *, dtype: DType | None = None) -> Tensor:
     """[...] -> [...]: an elementwise function of one tensor, or of a tensor and a number."""
     flops = _flops(name, x.numel)
-    return elementwise(name, (x,), x.shape, dtype or x.dtype, flops, saves=_saves(name, 1), saves_output=_out(name))[0]
+    return elementwise(
+        name, (x,), x.shape, dtype or x.dtype, flops, saves=_SAVES.get(name, ()), saves_output=name in _SAVES_OUTPUT
+    )[0]
 
 
 def binary(name: str, a: Tensor, b: Tensor, *, dtype: DType | None = None, into: Tensor | None = None) -> Tensor:
@@ -104,7 +104,7 @@ def binary(name: str, a: Tensor, b: Tensor, *, dtype: DType | None = None, into:
     shape = broadcast(a.shape, b.shape)
     numel = a.numel if shape is a.shape else b.numel if shape is b.shape else prod(shape)
     flops = _flops(name, numel)
-    return elementwise(name, (a, b), shape, dtype or a.dtype, flops, saves=_saves(name, 2), into=into)[0]
+    return elementwise(name, (a, b), shape, dtype or a.dtype, flops, saves=_factors(name, a, b), into=into)[0]
 
 
 def broadcast(a: Shape, b: Shape) -> Shape:
@@ -126,7 +126,7 @@ def broadcast(a: Shape, b: Shape) -> Shape:
 
 def reduce(name: str, x: Tensor, shape: Shape, *, dtype: DType | None = None) -> Tensor:
     """[...] -> `shape`: a sum, mean or maximum; its FLOPs are those of the elements read."""
-    return elementwise(name, (x,), shape, dtype or x.dtype, _flops(name, x.numel), saves=_saves(name, 1))[0]
+    return elementwise(name, (x,), shape, dtype or x.dtype, _flops(name, x.numel), saves=_SAVES.get(name, ()))[0]
 
 
 def softmax(x: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ def cat(parts: Sequence[Tensor], shape: Shape, *, role: Role = "activation") -> 
 def gather(x: Tensor, indices: Tensor, shape: Shape, *, read_bytes: Dim = None, name: str = "index") -> Tensor:
     """Rows of `x` picked by int64 `indices`: reads what it writes (and the indices), not the whole table."""
     read = prod(shape) * x.dtype.itemsize if read_bytes is None else read_bytes
-    return move(name, (x, indices), shape, x.dtype, read_bytes=read)
+    return move(name, (x, indices), shape, x.dtype, read_bytes=read, saves=(1,))
 
 
 def index_add(into: Tensor, rows: Tensor) -> Tensor:
@@ -197,9 +197,10 @@ def _flops(name: str, elements: Dim) -> Dim:
     return elements if per_element == 1 else 0 if per_element == 0 else elements * per_element
 
 
-def _saves(name: str, arity: int) -> tuple[int, ...]:
-    return tuple(i for i in _SAVES.get(name, ()) if i < arity) if arity > 1 or name != "mul" else ()
-
-
-def _out(name: str) -> bool:
-    return name in _SAVES_OUTPUT
+def _factors(name: str, a: Tensor, b: Tensor) -> tuple[int, ...]:
+    """What a product or quotient keeps: each operand is needed for the other's gradient, a divisor for its own too."""
+    if name == "mul":
+        return tuple(i for i, other in ((0, b), (1, a)) if other.needs_grad)
+    if name == "div":
+        return (0, 1) if b.needs_grad else (1,)
+    return ()

@@ -7,7 +7,7 @@ from modelmeter.core.cost import add
 from modelmeter.core.dims import Dim
 from modelmeter.core.op import Numbers, Op
 from modelmeter.core.recorder import Recorder, Segment, current
-from modelmeter.core.tensor import DType, Role, Shape, Tensor
+from modelmeter.core.tensor import DType, Role, Shape, Storage, Tensor
 
 
 def matmul(
@@ -40,8 +40,9 @@ def matmul(
     op = Op(name, "matmul", a.dtype, out_shape, _numbers(tensor, cuda, flops, reads, out.nbytes))
     if recorder.options.grad and needs_grad:
         for x, size, other, other_size in ((a, a.nbytes, b, b_read), (b, b_read, a, a.nbytes)):
-            if x.needs_grad:
+            if x.needs_grad or name == "convolution":  # torch's convolution keeps both of its operands
                 recorder.keep(other)
+            if x.needs_grad:
                 again = _reads(((out, out.nbytes), (other, other_size)))
                 op.backward_numbers = _plus(op.backward_numbers, _numbers(tensor, cuda, flops, again, size))
     recorder.open.items.append(op)
@@ -94,12 +95,14 @@ def move(
     role: Role = "activation",
     into: Tensor | None = None,
     when: Dim = 1,
+    saves: Sequence[int] = (),
 ) -> Tensor:
     """A copy, cast, gather, scatter, concatenation or fill: bytes and no FLOPs.
 
     `read_bytes` and `write_bytes` replace what is read of the first input (rows of a table) and written, `role` is the
     output's, `into` an output that exists already, `when` a 0/1 dim for a copy that some sizes do not need (then the
-    result is a view of the input). Backward reads d(out) and writes the inputs' gradients.
+    result is a view of the input). Backward reads d(out) and the inputs at the positions `saves` (indices), writes the
+    inputs' gradients.
     """
     if type(when) is int and when == 0:
         return inputs[0].view(*shape)
@@ -113,7 +116,10 @@ def move(
     numbers = _numbers(0, 0, 0, _reads(list(zip(inputs, sizes, strict=True))), written, to_cache=out.role == "kv")
     op = Op(name, "move", dtype, shape, numbers)
     if recorder.options.grad and needs_grad:
-        op.backward_numbers = _gradients(inputs, 0, _reads(((out, out.nbytes),)))
+        kept = [inputs[i] for i in saves]
+        for x in kept:
+            recorder.keep(x)
+        op.backward_numbers = _gradients(inputs, 0, _reads([(x, x.nbytes) for x in (out, *kept)]))
     if type(when) is not int:
         op.numbers = tuple([value * when for value in op.numbers])
         op.backward_numbers = tuple([value * when for value in op.backward_numbers])
@@ -174,13 +180,20 @@ def _gradients(inputs: Sequence[Tensor], flops: Dim, reads: tuple[Dim, Dim, Dim]
 
 
 def _only_when(recorder: Recorder, result: Tensor, source: Tensor, when: Dim) -> None:
-    """A copy that some sizes do not need takes memory where it is made; where it is not, it is a view of `source`."""
-    storage = result.storage
-    if storage is not None:
-        recorder.open.events.pop()
-        storage.nbytes = storage.nbytes * when
-        storage.base = source.storage
-        recorder.open.events.append((1, storage.nbytes))
+    """A copy that some sizes do not need takes memory where it is made; where it is not, it is a view of `source`.
+
+    There the two share the source's memory: that part of it goes when both are gone.
+    """
+    storage, origin = result.storage, source.storage
+    if storage is None:
+        return
+    recorder.open.events.pop()
+    storage.nbytes = storage.nbytes * when
+    recorder.open.events.append((1, storage.nbytes))
+    if origin is not None:
+        shared = Storage(recorder, origin.nbytes * (1 - when), origin.base)
+        origin.nbytes, origin.base = origin.nbytes * when, shared
+        storage.base = shared
 
 
 def _reads(pairs: Sequence[tuple[Tensor, Dim]]) -> tuple[Dim, Dim, Dim]:

@@ -148,9 +148,10 @@ class Recorder:
     def keep(self, tensor: Tensor) -> None:
         """Keep a tensor for backward: its storage counts once."""
         storage = tensor.storage
-        if storage is not None and not storage.saved and not self.muted:
+        while storage is not None and not storage.saved and not self.muted:
             storage.saved = True
             self.open.saved.append(storage.nbytes)
+            storage = storage.base
 
 
 _current: Recorder | None = None

@@ -45,7 +45,11 @@ class Storage:
         self.recorder = recorder
         self.nbytes = nbytes
         self.saved = False
-        self.base = base  # kept alive by a copy that is a view at some sizes
+        self.base = base  # memory shared with the source of a copy that some sizes do not make
+
+    def held(self) -> Dim:
+        """Bytes of this and of what it shares."""
+        return self.nbytes if self.base is None else self.nbytes + self.base.held()
 
     def __del__(self) -> None:
         self.recorder.freed(self.nbytes)

@@ -140,10 +140,12 @@ class CachedLayer(TokenLayer):
 
 def check_cache(cache: SyntheticKVCache, num_kv_heads: int, head_dim: int, batch: Dim, who: str) -> None:
     """Raise `ModelMeterError` naming what differs when `cache` does not fit."""
-    wanted = {"num_kv_heads": num_kv_heads, "head_dim": head_dim, "batch": batch}
-    found = {"num_kv_heads": cache.num_kv_heads, "head_dim": cache.head_dim, "batch": cache.batch}
-    for name, value in wanted.items():
-        if not same(value, found[name]):
-            raise ModelMeterError(
-                f"the KV cache has {name} {found[name]}, {who} needs {value}: pass a cache that matches"
-            )
+    pairs = {
+        "num_kv_heads": (cache.num_kv_heads, num_kv_heads),
+        "head_dim": (cache.head_dim, head_dim),
+        "bytes_per_value": (cache.bytes_per_value, BF16.itemsize),
+        "batch": (cache.batch, batch),
+    }
+    for name, (found, wanted) in pairs.items():
+        if not same(found, wanted):
+            raise ModelMeterError(f"the KV cache has {name} {found}, {who} needs {wanted}: pass a cache that matches")

@@ -86,7 +86,10 @@ def _nothing(stage: StageCost) -> StageCost:
 
 def _sum_steps(steps: list[StageCost], tokens: Dim) -> StageCost:
     """The sum of `tokens` steps, of which the first, second and last are given; the last one's memory."""
-    return attrs.evolve(steps[-1], cost=sum_of_even_steps([step.cost for step in steps], tokens))
+    summed = attrs.evolve(steps[-1], cost=sum_of_even_steps([step.cost for step in steps], tokens))
+    if is_array(tokens):  # where a sweep's point decodes nothing, nothing is alive
+        return attrs.evolve(summed, activations_bytes=summed.activations_bytes * (tokens > 0))
+    return summed
 
 
 def sum_of_even_steps(steps: list[Cost], tokens: Dim) -> Cost:
