@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelmeter.cli.output import JsonOption, QuietOption, complain, write
+from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, write
 
 if TYPE_CHECKING:
     from modelmeter.report.analysis import Analysis
@@ -59,6 +59,8 @@ def analyze(
     from modelmeter.report.analysis import Workload, require_pages
     from modelmeter.report.analysis import analyze as run
 
+    outputs = {"json": json, "yaml": yaml, "markdown": markdown, "csv": csv}
+    check_outputs(outputs, files)
     workload = Workload(
         mode=mode,
         max_tiles=max_tiles,
@@ -80,7 +82,7 @@ def analyze(
     with nullcontext(None) if quiet else _progress(lambda: count_pages(files)) as on_page:
         analysis = run(pages, workload=workload, config=model, conventions=chosen, on_page=on_page)
     complain(analysis.errors)
-    _deliver(require_pages(analysis), {"json": json, "yaml": yaml, "markdown": markdown, "csv": csv}, quiet)
+    _deliver(require_pages(analysis), outputs, quiet)
     if analysis.errors:
         raise typer.Exit(1)
 

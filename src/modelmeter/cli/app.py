@@ -1,7 +1,9 @@
 """The program: its commands, its version, and how it reports an error."""
 
+import errno
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -9,6 +11,7 @@ import typer
 from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.cli.analyze import analyze
 from modelmeter.cli.formula import formula
+from modelmeter.cli.output import complain
 from modelmeter.core.errors import ModelMeterError
 
 app = typer.Typer(
@@ -48,11 +51,23 @@ def program(
 
 def main() -> None:
     """Run the program; what a user caused is one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of a file's name
     try:
-        app()
+        try:
+            app(prog_name="modelmeter")
+        finally:
+            if sys.stdout is not None:  # closed before we began
+                sys.stdout.flush()
     except ModelMeterError as error:
-        typer.echo(f"modelmeter: {error}", err=True)
+        complain([error])
         sys.exit(2)
-    except BrokenPipeError:  # the reader of our output has closed it (| head)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
+            raise
+        # The reader of our output has closed it (| head), or it cannot be written: nothing more goes there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        if error.errno == errno.EPIPE:
+            sys.exit(1)
+        complain([f"cannot write to standard output: {error.strerror}"])
+        sys.exit(2)

@@ -15,6 +15,8 @@ Dim: TypeAlias = Any
 
 
 INT64_LIMIT = 2**63
+LARGEST = 10**100
+"""Largest int taken as a size: products of three stay within a float's range."""
 
 
 def is_array(value: Dim) -> bool:
@@ -187,6 +189,8 @@ def as_dim(value: Dim, what: str, *, least: int = 1) -> Dim:
         raise ModelMeterError(f"{what} must be a whole number, not {value!r}")
     if isinstance(value, (int, np.integer)):
         _require(int(value) >= least, what, least, value)
+        if int(value) > LARGEST:
+            raise ModelMeterError(f"{what} is beyond 10**100: choose a smaller one")
         return int(value)
     if isinstance(value, (np.ndarray, list, tuple, range)):
         return _as_array(np.asarray(value), what, least)

@@ -64,17 +64,21 @@ class Trace:
         """The cost of each module path.
 
         Without `depth` every module, its children included (a parent holds the sum of its children and its own
-        operators). With `depth` the paths are cut to that many names: disjoint rows that add up to `total`.
+        operators). With `depth` the paths are cut to that many names: disjoint rows that add up to `total`, parents
+        (their own operators) before children.
         """
         sums: dict[str, Cost] = {}
         if depth is None:
             for path, segment in self.segments():
                 sums[path] = sums.get(path, Cost()) + Cost.from_values(segment.numbers)
             return sums
+        order: dict[str, None] = {}
+        for path, _ in self.segments():
+            order.setdefault(_cut(path, depth))
         for path, op in self.operators():
-            short = ".".join(path.split(".")[:depth])
+            short = _cut(path, depth)
             sums[short] = sums.get(short, Cost()) + op.cost
-        return sums
+        return {path: sums[path] for path in order if path in sums}
 
     def by_op(self) -> dict[str, OpTotal]:
         """The calls and cost of each operator name, in the order of first appearance."""
@@ -86,6 +90,10 @@ class Trace:
 
     def __len__(self) -> int:
         return sum(1 for _ in self.operators())
+
+
+def _cut(path: str, depth: int) -> str:
+    return ".".join(path.split(".")[:depth])
 
 
 def _walk(path: str, segment: Segment) -> Iterator[tuple[str, Op | Segment]]:

@@ -28,12 +28,16 @@ def _at_least(least: int) -> Any:
     return check
 
 
+def _tiles(instance: Any, attribute: "attrs.Attribute[int]", value: Any) -> None:
+    plan_views(1, 1, mode="gundam", max_tiles=value)  # raises where it is no number of tiles
+
+
 @attrs.frozen(kw_only=True)
 class Workload:
     """How each page is run: its views, the text tokens of the prompt, the tokens decoded, equal pages at a time."""
 
     mode: str = "gundam"
-    max_tiles: int = 9
+    max_tiles: int = attrs.field(default=9, validator=_tiles)
     prompt_tokens: int = attrs.field(default=10, validator=_at_least(0))
     decode_tokens: int = attrs.field(default=512, validator=_at_least(0))
     batch_size: int = attrs.field(default=1, validator=_at_least(1))

@@ -8,28 +8,39 @@ from modelmeter.core.errors import ModelMeterError
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` to `path`, making its folder. The file appears whole, or stays as it was.
+    """Write `text` to `path` in UTF-8, making its folder. The file appears whole, or stays as it was.
 
-    Raises `ModelMeterError` naming the file and the system's reason.
+    A link's target is replaced, not the link; a pipe or device is written to. Raises `ModelMeterError` naming the file
+    and the system's reason.
     """
-    target = Path(path)
-    temporary: str | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
-            raise IsADirectoryError(21, "is a directory")
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-        os.chmod(temporary, mode)
-        os.replace(temporary, target)
-        temporary = None
+        _write(Path(path), encoded(text))
     except OSError as error:
-        raise ModelMeterError(f"cannot write {target}: {error.strerror or error}: choose another file") from error
-    finally:
-        if temporary is not None:
-            os.unlink(temporary)
+        raise ModelMeterError(f"cannot write {path}: {error.strerror or error}: choose another file") from error
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8; what is no text (a byte of a file's name) becomes an escape, in JSON as in print."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _write(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        raise IsADirectoryError(21, "is a directory")
+    if target.exists() and not target.is_file():
+        target.write_bytes(content)
+        return
+    target = target.resolve()
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".modelmeter-", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _umask() -> int:

@@ -7,9 +7,9 @@ from modelmeter.report.tables import Table, analysis_tables, heading, notes
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as RichTable
 
 _PLAIN_WIDTH = 200  # columns, where the output is not a terminal: lines are not wrapped for a reader that has none
-_LEAST_WIDTH = 92  # columns; a narrower terminal wraps lines, which is better than numbers cut off
 
 
 def print_analysis(analysis: Analysis, console: "Console | None" = None) -> None:
@@ -19,11 +19,12 @@ def print_analysis(analysis: Analysis, console: "Console | None" = None) -> None
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=_PLAIN_WIDTH, color_system=None)
-    console.width = max(console.width, _LEAST_WIDTH)
     console.print(heading(analysis), style="bold", highlight=False, markup=False)
     for table in analysis_tables(analysis):
         console.print()
-        _print_table(table, console)
+        grid = _grid(table, plain=not console.is_terminal or not console.encoding.lower().startswith("utf"))
+        # A narrower terminal wraps lines, which is better than numbers cut off.
+        console.print(grid, width=max(console.width, console.measure(grid).minimum))
     console.print("\nConventions", style="bold")
     for line in notes(analysis):
         console.print(f"- {line}", highlight=False, markup=False)
@@ -33,32 +34,32 @@ def to_markdown(analysis: Analysis) -> str:
     """The same as Markdown."""
     lines = ["# What DeepSeek-OCR costs on these pages", "", heading(analysis), ""]
     for table in analysis_tables(analysis):
-        lines += [f"## {table.title}", "", *_markdown_table(table), ""]
+        lines += [f"## {_escape(table.title)}", "", *_markdown_table(table), ""]
     if analysis.errors:
         lines += ["## Not read", "", *[f"- {_escape(str(error))}" for error in analysis.errors], ""]
     lines += ["## Conventions", "", *[f"- {line}" for line in notes(analysis)]]
     return "\n".join(lines) + "\n"
 
 
-def _print_table(table: Table, console: "Console") -> None:
+def _grid(table: Table, *, plain: bool) -> "RichTable":
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
     grid = RichTable(
-        title=table.title,
+        title=Text(table.title),
         title_justify="left",
         title_style="bold",
-        box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2,
-        pad_edge=not console.is_terminal,
-        padding=(0, 1, 0, 0) if console.is_terminal else (0, 1),
+        box=box.ASCII2 if plain else box.SIMPLE_HEAD,
+        pad_edge=plain,
+        padding=(0, 1) if plain else (0, 1, 0, 0),
     )
     for i, column in enumerate(table.columns):
         is_text = i < table.text_columns
         grid.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
     for i, row in enumerate(table.rows):
         grid.add_row(*[Text(cell) for cell in row], end_section=i in table.rules)
-    console.print(grid)
+    return grid
 
 
 def _markdown_table(table: Table) -> list[str]:

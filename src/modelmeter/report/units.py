@@ -16,7 +16,7 @@ def size(value: float) -> str:
 
 def ratio(value: float) -> str:
     """A ratio with three digits: 104.27 -> "104"."""
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...], unit: str) -> str:
@@ -25,6 +25,8 @@ def _scaled(value: float, steps: tuple[tuple[float, str], ...], unit: str) -> st
     for step, prefix in steps:
         if value >= step * 0.9995:
             scaled = value / step
+            if scaled >= 1e5:  # beyond the largest prefix
+                return f"{scaled:.2e} {prefix}"
             digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
             return f"{scaled:.{digits}f} {prefix}"
     return f"{value:.0f} {unit}".rstrip()

@@ -1,0 +1,66 @@
+"""Shared by the tests of reports: analyses to look at, and golden files.
+
+`pytest tests/report --update-golden` (or `make unit ARGS='tests/report --update-golden'`) writes the golden files anew:
+look at their diff before keeping it.
+"""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from modelmeter.documents import Page, PageError
+from modelmeter.models.deepseek_ocr.config import Conventions
+from modelmeter.report.analysis import Workload, analyze
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="write tests/report/golden anew")
+
+
+@pytest.fixture
+def golden(request):
+    """golden(name, text): text equals the golden file of that name, or replaces it with --update-golden."""
+
+    def check(name, text):
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden", default=False):
+            path.write_text(text, encoding="utf-8", newline="\n")
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
+
+
+def page(width, height, name=None, number=1):
+    """A page as `read_pages` gives it."""
+    name = name or f"{width}x{height}"
+    return Page(source=name, number=number, width=width, height=height, label=name)
+
+
+@pytest.fixture(scope="session")
+def analysed():
+    """analysed(*pages, conventions..., workload...): an analysis; keywords go where they belong."""
+
+    def run(*pages, **options):
+        chosen = {name: options.pop(name) for name in list(options) if name in Conventions.__annotations__}
+        return analyze(pages, workload=Workload(**options), conventions=Conventions(**chosen))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def document(analysed):
+    """A4 upright (2 x 3 tiles), another of almost its size, A4 lying, a receipt without tiles, and a bad file."""
+    pages = [page(1191, 1684), page(1190, 1684, "scan|2.png"), page(1684, 1191), page(600, 620)]
+    return analysed(*pages, PageError("broken.pdf", "the PDF is damaged"), decode_tokens=5, by_layer=2)
+
+
+@pytest.fixture(scope="session")
+def validator():
+    """The schema of an analysis."""
+    text = (files("modelmeter.report") / "schemas" / "analysis-1.schema.json").read_text(encoding="utf-8")
+    return Draft202012Validator(json.loads(text))
