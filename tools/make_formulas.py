@@ -313,6 +313,13 @@ def analysis() -> str:
     return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in notes(found))])
 
 
+def stages() -> str:
+    """The four stages of an A4 page."""
+    found = mm.analyze(mm.read_pages("{}x{}".format(*A4)))
+    (each,) = [each for each in analysis_tables(found) if each.columns[0] == "stage"]
+    return table([column.replace("/\n", "/").replace("\n", " ") for column in each.columns], each.rows)
+
+
 def modules() -> str:
     """Every module and the first line of its docstring."""
     rows = []
@@ -331,6 +338,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "elementwise": elementwise,
     "growth": growth,
     "modules": modules,
+    "stages": stages,
     "convention-formulas": lambda: table(("convention", "stage", "quantity", "formula"), convention_rows()),
     "layer-formulas": lambda: table(("layer", "quantity", "formula"), layer_rows()),
     "mode-formulas": lambda: table(("mode: views", "quantity", "formula"), mode_rows()),
@@ -345,9 +353,14 @@ def refresh(text: str) -> str:
     return _MARKED.sub(lambda m: f"<!-- generated: {m[1]} -->\n\n{BLOCKS[m[1]]()}\n\n<!-- end -->", text)
 
 
+def pages() -> dict[Path, str]:
+    """The pages that may hold blocks, and their texts."""
+    return {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))}
+
+
 def stale() -> dict[Path, str]:
     """The pages whose blocks are not what the code gives, and what they should be."""
-    texts = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+    texts = pages()
     return {path: new for path, text in texts.items() if (new := refresh(text)) != text}
 
 
