@@ -3,20 +3,20 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.layers import Chain, Feed, SelfAttention
 
 from modelmeter import Cost
 from modelmeter.core import ops
 from modelmeter.core.tensor import Tensor
 from modelmeter.nn.linear import Linear
 from modelmeter.nn.token import TokenLayer
-from support.layers import Chain, Feed, SelfAttention
 
 sides = st.integers(1, 60)
 
 
 @given(sides, sides, sides, st.integers(1, 4))
 def test_a_linear(n, k, rows, batch):
-    """d(x) = d(out) w and d(w) = d(out)^T x: each a product as large as the forward's, each reads d(out) and the other."""
+    """d(x) = d(out) w and d(w) = d(out)^T x: each a product as large as the forward's, reading d(out) and the other."""
     layer = Linear(k, n, bias=False)
     layer.set_seq_len(rows)
     layer.set_batch_size(batch)
@@ -28,7 +28,9 @@ def test_a_linear(n, k, rows, batch):
         activation_read_bytes=out,
         activation_write_bytes=x,
     )
-    of_weight = Cost(tensor_flops=product, counted_flops=product, activation_read_bytes=out + x, activation_write_bytes=w)
+    of_weight = Cost(
+        tensor_flops=product, counted_flops=product, activation_read_bytes=out + x, activation_write_bytes=w
+    )
     assert layer.backward_cost(frozen_weights=True) == of_input
     assert layer.backward_cost(input_grad=False) == of_weight
     assert layer.backward_cost() == of_input + of_weight

@@ -135,9 +135,11 @@ def test_as_dim_does_not_keep_the_callers_array():
     assert found.tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize("value", [None, True, 1.0, "3", b"3", np.float64(3), np.array([1.5]), np.array([]), [], object()])
+@pytest.mark.parametrize(
+    "value", [None, True, 1.0, "3", b"3", np.float64(3), np.array([1.5]), np.array([]), [], object()]
+)
 def test_as_dim_refuses_what_is_no_size(value):
-    with pytest.raises(ModelMeterError, match="^seq_len "):
+    with pytest.raises(ModelMeterError, match=r"^seq_len "):
         dims.as_dim(value, "seq_len")
 
 

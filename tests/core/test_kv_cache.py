@@ -10,7 +10,9 @@ from modelmeter import DeepseekOCRConfig, ModelMeterError, SyntheticKVCache, est
 positive = st.integers(1, 500)
 
 
-@given(positive, positive, positive, positive, st.integers(0, 10_000), st.integers(0, 10_000), st.sampled_from([1, 2, 4]))
+@given(
+    positive, positive, positive, positive, st.integers(0, 10_000), st.integers(0, 10_000), st.sampled_from([1, 2, 4])
+)
 def test_bytes_are_keys_and_values_of_what_is_cached(batch, heads, width, layers, context, decoded, size):
     cache = SyntheticKVCache(batch, heads, width, layers, context, decoded, size)
     held = 2 * layers * heads * width * size * batch * (context + decoded)

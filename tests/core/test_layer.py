@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.harness import tensors, trace_call
+from support.layers import Chain, Feed, SelfAttention
 
 from modelmeter import Cost, Layer, ModelMeterError
 from modelmeter.core import ops
@@ -14,8 +16,6 @@ from modelmeter.core.tensor import BF16, FP32, Tensor
 from modelmeter.nn.embedding import Embedding
 from modelmeter.nn.linear import Linear
 from modelmeter.nn.token import TokenLayer
-from support.harness import tensors, trace_call
-from support.layers import Chain, Feed, SelfAttention
 
 HIDDEN = 24
 sizes = st.integers(1, 300)

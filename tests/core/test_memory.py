@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.layers import Chain, Feed, SelfAttention
+from support.reference import bf16_on_meta, really_saved
 from torch import nn
 
 from modelmeter.core import ops
@@ -13,8 +15,6 @@ from modelmeter.core.pricing import fused
 from modelmeter.core.tensor import BF16, FP32, Tensor
 from modelmeter.nn.linear import Linear
 from modelmeter.nn.token import TokenLayer
-from support.layers import Chain, Feed, SelfAttention
-from support.reference import bf16_on_meta, really_saved
 
 WIDTH = 8
 ONE = 2 * WIDTH  # bytes of a row in bf16

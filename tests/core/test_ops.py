@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.harness import trace_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from modelmeter import Cost, Layer, ModelMeterError
 from modelmeter.core import ops
 from modelmeter.core.conventions import FLOPS_PER_ELEMENT
 from modelmeter.core.tensor import BF16, BOOL, FP8, FP16, FP32, INT8, INT64, DType, Tensor
-from support.harness import trace_call
 
 side = st.integers(1, 40)
 
@@ -31,7 +31,9 @@ class Calls(Layer):
 
 def cost_of(function: Callable[..., Any], *shapes: tuple[int, ...], dtype: DType = BF16, **kwargs: Any) -> Cost:
     """The cost of a function of activations of these shapes."""
-    trace = trace_call(Calls(function), lambda recorder: tuple(recorder.take(shape, dtype) for shape in shapes), **kwargs)
+    trace = trace_call(
+        Calls(function), lambda recorder: tuple(recorder.take(shape, dtype) for shape in shapes), **kwargs
+    )
     return trace.total
 
 
@@ -73,13 +75,17 @@ def test_bmm(batch, m, k, n):
     assert cost.counted_flops == torch_flops(torch.bmm, (batch, m, k), (batch, k, n))
 
 
-@given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(3, 30), st.integers(1, 3), st.integers(1, 3))
+@given(
+    st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(3, 30), st.integers(1, 3), st.integers(1, 3)
+)
 def test_conv2d(batch, channels, out, pixels, kernel, stride):
     for padding in (0, 1):
         if kernel == stride and not padding and pixels % stride:
             continue
         cost = cost_of(
-            lambda x, padding=padding: ops.conv2d(x, weight(out, channels, kernel, kernel), stride=stride, padding=padding),
+            lambda x, padding=padding: ops.conv2d(
+                x, weight(out, channels, kernel, kernel), stride=stride, padding=padding
+            ),
             (batch, channels, pixels, pixels),
         )
         grid = (pixels + 2 * padding - kernel) // stride + 1
@@ -247,7 +253,10 @@ def test_keys_and_values_are_bytes_of_their_own():
         (lambda x: ops.linear(x, weight(3, 5)), r"linear takes \[\.\.\. 5\], not \[2 4\]"),
         (lambda x: ops.bmm(x, weight(5, 3)), "bmm: inner sizes differ"),
         (lambda x: ops.conv2d(x.view(1, 2, 2, 2), weight(3, 5, 1, 1)), "conv2d takes 5 channels, not 2"),
-        (lambda x: ops.conv2d(x.view(1, 1, 8, 1), weight(3, 1, 16, 16), stride=16), "image side: 8 does not divide by 16"),
+        (
+            lambda x: ops.conv2d(x.view(1, 1, 8, 1), weight(3, 1, 16, 16), stride=16),
+            "image side: 8 does not divide by 16",
+        ),
         (lambda x: ops.unary("tanh", x), "operator 'tanh' has no declared FLOPs"),
         (lambda x: ops.binary("atan2", x, x), "operator 'atan2' has no declared FLOPs"),
     ],

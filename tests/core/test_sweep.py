@@ -11,14 +11,14 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import arithmetic
+from support.layers import Chain, Feed, SelfAttention
 
 from modelmeter import Cost, DeepseekOCRModel, Layer, ModelMeterError, formula
 from modelmeter.core.cost import COST_FIELDS
 from modelmeter.core.evaluate import CHUNK
 from modelmeter.models.deepseek_ocr.config import Conventions, DecoderConfig
 from modelmeter.models.deepseek_ocr.llama import LlamaAttention, LlamaFlashAttention2
-from support import arithmetic
-from support.layers import Chain, Feed, SelfAttention
 
 DECODER = DecoderConfig()
 sizes = st.integers(1, 4000)
@@ -148,10 +148,14 @@ def test_a_models_sweep_far_beyond_int64():
     contexts = np.array([10, 10**7, 3 * 10**9])
     model = DeepseekOCRModel.from_config(coverage="max")
     model.start_prefill(contexts, 4)
-    assert [int(flops) for flops in model.cost().counted_flops] == [arithmetic.decoder(n, 4, 0) for n in contexts.tolist()]
+    assert [int(flops) for flops in model.cost().counted_flops] == [
+        arithmetic.decoder(n, 4, 0) for n in contexts.tolist()
+    ]
     assert [int(size) for size in model.kv_cache_bytes()] == [61_440 * 4 * n for n in contexts.tolist()]
     model.start_decode()
-    assert [int(flops) for flops in model.cost().counted_flops] == [arithmetic.decoder(1, 4, n) for n in contexts.tolist()]
+    assert [int(flops) for flops in model.cost().counted_flops] == [
+        arithmetic.decoder(1, 4, n) for n in contexts.tolist()
+    ]
 
 
 def test_a_run_far_beyond_int64():
@@ -251,7 +255,12 @@ def test_a_models_formula_is_the_integer_model(length, batch, stage, attention, 
         assert value == getattr(model.cost(), quantity)
 
 
-@given(st.integers(1, 3000), st.integers(1, 3), st.integers(0, 3000), st.sampled_from([LlamaAttention, LlamaFlashAttention2]))
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 3),
+    st.integers(0, 3000),
+    st.sampled_from([LlamaAttention, LlamaFlashAttention2]),
+)
 def test_every_branch_on_a_size_is_taken_by_arrays_and_symbols_too(queries, batch, past, kind):
     """Batch 1 and a single query skip copies: 0/1 factors in arrays, cases in symbols."""
     conventions = Conventions(attention="flash" if kind is LlamaFlashAttention2 else "eager")

@@ -6,10 +6,10 @@ import operator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.layers import Chain, Feed, Inline, SelfAttention
 
 from modelmeter import Cost, DeepseekOCRModel, Trace, ViewPlan, plan_views
 from modelmeter.core.cost import COST_FIELDS
-from support.layers import Chain, Feed, Inline, SelfAttention
 
 
 def total_of(costs) -> Cost:
@@ -33,7 +33,11 @@ def stage(name: str, **conventions) -> Trace:
 
 @pytest.fixture(
     scope="module",
-    params=[(name, implementation) for name in ("vision", "tiles", "text", "prefill", "decode") for implementation in ("vendor", "transformers")],
+    params=[
+        (name, implementation)
+        for name in ("vision", "tiles", "text", "prefill", "decode")
+        for implementation in ("vendor", "transformers")
+    ],
     ids=lambda param: "-".join(param),
 )
 def trace(request) -> Trace:

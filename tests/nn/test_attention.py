@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.harness import tensors, trace_call
 from torch.utils.flop_counter import sdpa_flop_count
 
 from modelmeter import Layer, ModelMeterError, Trace
 from modelmeter.core.tensor import BF16, INT64, Tensor
 from modelmeter.models.deepseek_ocr.llama import LlamaRotaryEmbedding, RotaryEmbedding
 from modelmeter.nn import attention
-from support.harness import tensors, trace_call
 
 sizes = st.integers(1, 40)
 

@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.harness import tensors, trace_call
+from support.reference import bf16_on_meta, count, parameters
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -14,8 +16,6 @@ from modelmeter.nn.conv import Conv2d
 from modelmeter.nn.embedding import Embedding
 from modelmeter.nn.linear import Linear
 from modelmeter.nn.norm import LayerNorm, RMSNorm
-from support.harness import tensors, trace_call
-from support.reference import bf16_on_meta, count, parameters
 
 sizes = st.integers(1, 30)
 
@@ -41,7 +41,9 @@ def test_conv2d(channels, out, kernel, stride, side, bias):
     padding = kernel // 2 if kernel != stride else 0
     with bf16_on_meta():
         module = nn.Conv2d(channels, out, kernel, stride, padding, bias=bias)
-    assert_twin(Conv2d(channels, out, kernel, stride=stride, padding=padding, bias=bias), module, 2, channels, side, side)
+    assert_twin(
+        Conv2d(channels, out, kernel, stride=stride, padding=padding, bias=bias), module, 2, channels, side, side
+    )
 
 
 @given(sizes, sizes)
@@ -98,7 +100,7 @@ def test_rms_norm_is_the_eager_codes_operators(real):
     cost = trace_call(layer, tensors((2, 5, 1280))).total
     assert cost.cuda_flops == elements * (1 + 1 + 1 + 1) + rows * 2  # square, mean, two products; eps and rsqrt a row
     assert cost.weight_read_bytes == 2 * 1280
-    # casts: bf16 in and fp32 out, fp32 in and bf16 out; square and mean read fp32, the product reads it and a row's rsqrt
+    # casts: bf16 in and fp32 out, fp32 in and bf16 out; square and mean read fp32, the product it and a row's rsqrt
     assert cost.activation_read_bytes == elements * (2 + 4 + 4 + 4 + 4 + 2) + rows * 4 * 3
     assert cost.activation_write_bytes == elements * (4 + 4 + 4 + 2 + 2) + rows * 4 * 3
 

@@ -8,14 +8,16 @@ import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
+from support.harness import trace_call
 
 from modelmeter import ModelMeterError
 from modelmeter.core.tensor import BF16
 from modelmeter.nn.moe import ExpertLinear, check_coverage, experts_hit, rows_of_one_expert
-from support.harness import trace_call
 
 
-@pytest.mark.parametrize(("experts", "top_k", "tokens"), [(4, 2, 1), (4, 2, 2), (4, 1, 3), (5, 3, 2), (3, 3, 2), (6, 2, 3)])
+@pytest.mark.parametrize(
+    ("experts", "top_k", "tokens"), [(4, 2, 1), (4, 2, 2), (4, 1, 3), (5, 3, 2), (3, 3, 2), (6, 2, 3)]
+)
 def test_the_expectation_is_the_mean_over_all_routings(experts, top_k, tokens):
     """Every token picks any `top_k` of the experts, each choice as likely as any other."""
     choices = list(itertools.combinations(range(experts), top_k))

@@ -11,7 +11,12 @@ from modelmeter import DeepseekOCRModel, Layer, ModelMeterError, SyntheticKVCach
 from modelmeter.core import ops
 from modelmeter.core.tensor import BF16, Tensor
 from modelmeter.models.deepseek_ocr.config import Conventions, DecoderConfig
-from modelmeter.models.deepseek_ocr.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2MLP, DeepseekV2MoE, DeepseekV2RMSNorm
+from modelmeter.models.deepseek_ocr.deepseek_v2 import (
+    DeepseekV2DecoderLayer,
+    DeepseekV2MLP,
+    DeepseekV2MoE,
+    DeepseekV2RMSNorm,
+)
 from modelmeter.models.deepseek_ocr.llama import LlamaAttention, LlamaFlashAttention2
 
 DECODER = DecoderConfig()
@@ -241,7 +246,8 @@ def test_decode_grows_with_context(implementation, attention):
 @pytest.mark.parametrize("stage", ["prefill", "decode"])
 def test_flash_does_the_same_work_and_moves_fewer_bytes(implementation, batch, context, stage):
     eager, flash = (
-        started(stage, context, batch, implementation=implementation, attention=kind).cost() for kind in ("eager", "flash")
+        started(stage, context, batch, implementation=implementation, attention=kind).cost()
+        for kind in ("eager", "flash")
     )
     assert (flash.counted_flops, flash.tensor_flops) == (eager.counted_flops, eager.tensor_flops)
     assert flash.io_bytes < eager.io_bytes
@@ -266,7 +272,9 @@ def test_flash_attention_layer_has_equal_flops_down_to_the_elementwise_ones(batc
 
 @EACH_IMPLEMENTATION
 def test_vision_eager_and_flash(implementation):
-    eager, flash = (started("vision", implementation=implementation, attention=kind).cost() for kind in ("eager", "flash"))
+    eager, flash = (
+        started("vision", implementation=implementation, attention=kind).cost() for kind in ("eager", "flash")
+    )
     assert eager.counted_flops == flash.counted_flops
     assert flash.io_bytes <= eager.io_bytes if implementation == "vendor" else flash.io_bytes < eager.io_bytes
 
@@ -301,7 +309,9 @@ def test_flash_activations_scale_with_the_query_tokens(past):
 @pytest.mark.parametrize("context", LONG)
 def test_flash_decode_activations_against_eager_and_prefill(implementation, batch, context):
     """Within twice the eager path's, and far below prefill's (a thousandth of its tokens: here at least 100 times)."""
-    eager, flash = (started("decode", context, batch, implementation=implementation, attention=a) for a in ("eager", "flash"))
+    eager, flash = (
+        started("decode", context, batch, implementation=implementation, attention=a) for a in ("eager", "flash")
+    )
     assert flash.activation_peak_bytes() <= 2 * eager.activation_peak_bytes()
     assert flash.cost().activation_bytes <= 2 * eager.cost().activation_bytes
     prefill = started("prefill", context, batch, implementation=implementation, attention="flash")
@@ -435,7 +445,8 @@ def test_prefill_is_vision_and_decoder_prefill(implementation, attention, pages)
 @pytest.mark.parametrize("context", [2, 10, 100, 913, 8192])
 def test_a_decode_step_costs_at_most_its_prefill(implementation, attention, batch, context):
     prefill, decode = (
-        started(stage, context, batch, implementation=implementation, attention=attention) for stage in ("prefill", "decode")
+        started(stage, context, batch, implementation=implementation, attention=attention)
+        for stage in ("prefill", "decode")
     )
     assert 0 <= decode.cost().flops <= prefill.cost().flops
     assert 0 <= decode.cost().counted_flops <= prefill.cost().counted_flops

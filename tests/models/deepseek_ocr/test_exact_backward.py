@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from support.reference import count, images, really_saved
 from torch import nn
 from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
 from transformers import DynamicCache
@@ -19,7 +20,6 @@ from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOc
 
 from modelmeter import Conventions, DeepseekOCRConfig, Layer
 from modelmeter.models.deepseek_ocr import clip, deepseek_v2, llama, network, projector, sam
-from support.reference import count, images, really_saved
 
 CONFIG = DeepseekOCRConfig()
 TWIN = Conventions(implementation="transformers")
@@ -94,7 +94,9 @@ CASES = {
         lambda c: sized(sam.Block(CONFIG.sam, 0, c), 40, 2), lambda m: sam_layer(m, 2), tensor(2, 40, 40, 768)
     ),
     "SAM attention": Case(
-        lambda c: sized(sam.Attention(CONFIG.sam, 14, c), 14, 25), lambda m: sam_layer(m, 0).attn, tensor(25, 14, 14, 768)
+        lambda c: sized(sam.Attention(CONFIG.sam, 14, c), 14, 25),
+        lambda m: sam_layer(m, 0).attn,
+        tensor(25, 14, 14, 768),
     ),
     "CLIP block": Case(
         lambda c: sized(clip.NoTPTransformerBlock(CONFIG.clip, c), 257, 2),
@@ -103,7 +105,9 @@ CASES = {
         lambda: {"attention_mask": None},
     ),
     "CLIP attention": Case(
-        lambda c: sized(clip.NoTPAttention(CONFIG.clip, c), 257, 2), lambda m: clip_layer(m).self_attn, tensor(2, 257, 1024)
+        lambda c: sized(clip.NoTPAttention(CONFIG.clip, c), 257, 2),
+        lambda m: clip_layer(m).self_attn,
+        tensor(2, 257, 1024),
     ),
     "projector": Case(
         lambda _: sized(projector.MlpProjector(CONFIG.projector), 256),
@@ -114,10 +118,14 @@ CASES = {
     "MoE decoder layer": Case(decoder_twin(1), lambda m: decoder_layer(m, 1), HIDDEN, step),
     "decoder attention": Case(attention_twin, lambda m: decoder_layer(m, 1).self_attn, HIDDEN, step),
     "MLP": Case(
-        lambda _: sized(deepseek_v2.DeepseekV2MLP(1280, 6848), QUERIES, BATCH), lambda m: decoder_layer(m, 0).mlp, HIDDEN
+        lambda _: sized(deepseek_v2.DeepseekV2MLP(1280, 6848), QUERIES, BATCH),
+        lambda m: decoder_layer(m, 0).mlp,
+        HIDDEN,
     ),
     "gate": Case(
-        lambda _: sized(deepseek_v2.MoEGate(CONFIG.decoder), QUERIES, BATCH), lambda m: decoder_layer(m, 1).mlp.gate, HIDDEN
+        lambda _: sized(deepseek_v2.MoEGate(CONFIG.decoder), QUERIES, BATCH),
+        lambda m: decoder_layer(m, 1).mlp.gate,
+        HIDDEN,
     ),
     "MoE": Case(
         lambda c: sized(deepseek_v2.DeepseekV2MoE(CONFIG.decoder, c), QUERIES, BATCH),
@@ -239,7 +247,7 @@ def test_frozen_linears_cost_the_forward_once(name):
     ],
 )
 def test_flash_computes_the_scores_again(name, core):
-    """A flash kernel keeps no scores: its backward has five products where the eager core's has four (torch's formula)."""
+    """A flash kernel keeps no scores: its backward has five products, the eager core's four (torch's formula)."""
     eager, flash = CASES[name].ours(TWIN), CASES[name].ours(FLASH)
     forward, backward = sdpa_flop_count(core, core, core), sdpa_backward_flop_count(core, core, core, core)
     assert eager.cost().counted_flops == flash.cost().counted_flops

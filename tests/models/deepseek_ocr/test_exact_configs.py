@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.compare import assert_same_modules, assert_same_operators, counted_by_operator
+from support.reference import Stages, build, config_like, filled_cache, images, parameters, token_ids
 from transformers import UnlimitedOcrForConditionalGeneration
 
 from modelmeter import DeepseekOCRConfig, DeepseekOCRModel, plan_views
 from modelmeter.models.deepseek_ocr.config import ClipConfig, DecoderConfig, ProjectorConfig, SamConfig
-from support.compare import assert_same_modules, assert_same_operators, counted_by_operator
-from support.reference import Stages, build, config_like, filled_cache, images, parameters, token_ids
 
 
 def configured(
@@ -33,7 +33,9 @@ FEW = {"layers": 3, "global_attn_indexes": (2,)}
 
 EAGER = {
     "depths": configured(FEW, {"layers": 5}, layers("dense", *["sparse"] * 6)),
-    "deeper": configured({"layers": 16, "global_attn_indexes": (3, 7, 11, 15)}, {"layers": 32}, layers("dense", *["sparse"] * 26)),
+    "deeper": configured(
+        {"layers": 16, "global_attn_indexes": (3, 7, 11, 15)}, {"layers": 32}, layers("dense", *["sparse"] * 26)
+    ),
     "SAM-widths": configured(
         FEW | {"width": 1024, "heads": 16, "mlp_dim": 2816, "out_channels": 192, "downsample_channels": (384, 1024)},
         {"layers": 2},
@@ -206,7 +208,12 @@ def test_a_small_model_that_really_runs():
                                      "num_experts_per_tok": 2, "vocab_size": 200},
     )  # fmt: skip
     described = config_like(config)
-    for part in (described, described.text_config, described.vision_config.sam_config, described.vision_config.encoder_config):
+    for part in (
+        described,
+        described.text_config,
+        described.vision_config.sam_config,
+        described.vision_config.encoder_config,
+    ):
         part._attn_implementation = "eager"
         part._experts_implementation = "eager"
     real = Stages(UnlimitedOcrForConditionalGeneration(described).eval())

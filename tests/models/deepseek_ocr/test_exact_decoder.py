@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-
-from modelmeter import ViewPlan, plan_views
 from support.compare import assert_same_modules, assert_same_operators
 from support.reference import filled_cache, image_arguments, images, token_ids
+
+from modelmeter import ViewPlan, plan_views
 
 # One token, two (the least with a triangle), odd ones, a power of two, pages in base and Gundam mode, the longest.
 LENGTHS = (1, 2, 7, 100, 283, 913, 1024, 8192)

@@ -8,6 +8,9 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from support.compare import counted_by_operator
+from support.harness import tensors, trace_call
+from support.reference import bf16_on_meta, count, image_arguments, images, parameters, token_ids
 from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.models.unlimited_ocr.configuration_unlimited_ocr import UnlimitedOcrTextConfig
@@ -22,9 +25,6 @@ from modelmeter.models.deepseek_ocr import clip, deepseek_v2, llama, network, pr
 from modelmeter.models.deepseek_ocr.config import ProjectorConfig
 from modelmeter.nn.conv import Conv2d
 from modelmeter.nn.embedding import Embedding
-from support.compare import counted_by_operator
-from support.harness import tensors, trace_call
-from support.reference import bf16_on_meta, count, image_arguments, images, parameters, token_ids
 
 CONFIG = DeepseekOCRConfig()
 SAM, CLIP, DECODER = CONFIG.sam, CONFIG.clip, CONFIG.decoder
@@ -293,7 +293,9 @@ def rotary_product(queries: int) -> int:
     return 2 * 64 * 1 * queries
 
 
-def over_steps(name: str, ours: Callable[[Conventions], Layer], real: Callable[[nn.Module], Any], index: int) -> list[Case]:
+def over_steps(
+    name: str, ours: Callable[[Conventions], Layer], real: Callable[[nn.Module], Any], index: int
+) -> list[Case]:
     """Cases of a layer that attends to a cache."""
     return [
         Case(
@@ -459,7 +461,9 @@ CASES: dict[type[Layer], list[Case]] = {
     sam.LayerNorm2d: [channels_first_norm(64, 1), channels_first_norm(40, 6)],
     sam.Neck: [neck(64, 1), neck(40, 6)],
     sam.ImageEncoderViT: [sam_encoder(1024, 1), sam_encoder(640, 6)],
-    Conv2d: [downsampling(which, side, batch) for which in ("net_2", "net_3") for side, batch in ((64, 1), (20, 6), (7, 2))],
+    Conv2d: [
+        downsampling(which, side, batch) for which in ("net_2", "net_3") for side, batch in ((64, 1), (20, 6), (7, 2))
+    ],
     clip.CLIPVisionEmbeddings: [clip_embeddings(16, 1), clip_embeddings(10, 6)],
     clip.NoTPAttention: clip_layers("NoTPAttention"),
     clip.NoTPFeedForward: clip_layers("NoTPFeedForward"),
@@ -481,11 +485,15 @@ CASES: dict[type[Layer], list[Case]] = {
     deepseek_v2.DeepseekV2RMSNorm: over_tokens("norm", lambda _: deepseek_v2.DeepseekV2RMSNorm(1280), lambda m: m.norm),
     deepseek_v2.DeepseekV2MLP: [
         *over_tokens("dense", lambda _: deepseek_v2.DeepseekV2MLP(1280, 6848), lambda m: m.layers[0].mlp),
-        *over_tokens("shared", lambda _: deepseek_v2.DeepseekV2MLP(1280, 1792), lambda m: m.layers[1].mlp.shared_experts),
+        *over_tokens(
+            "shared", lambda _: deepseek_v2.DeepseekV2MLP(1280, 1792), lambda m: m.layers[1].mlp.shared_experts
+        ),
     ],
     deepseek_v2.MoEGate: over_tokens("gate", lambda _: deepseek_v2.MoEGate(DECODER), lambda m: m.layers[1].mlp.gate),
     deepseek_v2.Experts: [experts(1), experts(100), experts(903)],
-    deepseek_v2.DeepseekV2MoE: over_tokens("moe", lambda c: deepseek_v2.DeepseekV2MoE(DECODER, c), lambda m: m.layers[1].mlp),
+    deepseek_v2.DeepseekV2MoE: over_tokens(
+        "moe", lambda c: deepseek_v2.DeepseekV2MoE(DECODER, c), lambda m: m.layers[1].mlp
+    ),
     deepseek_v2.DeepseekV2DecoderLayer: [
         *over_steps("dense", lambda c: deepseek_v2.DeepseekV2DecoderLayer(DECODER, 0, c), lambda layer: layer, 0),
         *over_steps("moe", lambda c: deepseek_v2.DeepseekV2DecoderLayer(DECODER, 1, c), lambda layer: layer, 1),

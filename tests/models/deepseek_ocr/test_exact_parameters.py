@@ -2,10 +2,10 @@
 
 import attrs
 import pytest
-
-from modelmeter import DeepseekOCRConfig, DeepseekOCRModel, SyntheticKVCache, estimate_kv_cache_size_gb, plan_views
 from support.names import to_ours
 from support.reference import cache_bytes, filled_cache, parameters, token_ids
+
+from modelmeter import DeepseekOCRConfig, DeepseekOCRModel, SyntheticKVCache, estimate_kv_cache_size_gb, plan_views
 
 # FACTS section 1; each as arithmetic over the released sizes.
 HEAD_OR_TABLE = 129280 * 1280
@@ -74,7 +74,9 @@ def test_every_real_parameter_is_ours(real, make_model):
     # Stacked parameters of one module there, one layer each here.
     for owner in [path for path in ours if ".mlp.experts." in path]:
         ours.setdefault(owner.rpartition(".")[0], []).extend(ours.pop(owner))
-    assert {path: sorted(sizes) for path, sizes in ours.items()} == {path: sorted(sizes) for path, sizes in theirs.items()}
+    assert {path: sorted(sizes) for path, sizes in ours.items()} == {
+        path: sorted(sizes) for path, sizes in theirs.items()
+    }
 
 
 def test_total_of_the_real_model(real, make_model):

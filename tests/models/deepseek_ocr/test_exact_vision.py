@@ -1,10 +1,10 @@
 """Vision of the released model against the real one, as integers: totals, each kind of operator, each module."""
 
 import pytest
-
-from modelmeter import ViewPlan, plan_views
 from support.compare import assert_same_modules, assert_same_operators
 from support.reference import image_arguments
+
+from modelmeter import ViewPlan, plan_views
 
 SIDES = (512, 640, 1024, 1280)
 # Every number of tiles from 2 to 9, wide and tall.

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support import arithmetic
 
 from modelmeter import DeepseekOCRModel, ModelMeterError, SyntheticKVCache, ViewPlan, plan_views
 from modelmeter.models.deepseek_ocr.config import DecoderConfig
-from support import arithmetic
 
 DECODER = DecoderConfig()
 PLANS = (None, plan_views(640, 640, mode="small"), plan_views(1024, 1024, mode="base"), ViewPlan.from_grid((2, 1)))

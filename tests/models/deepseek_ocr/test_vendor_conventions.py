@@ -3,9 +3,9 @@
 from fractions import Fraction
 
 import pytest
+from support import arithmetic
 
 from modelmeter import Cost, DeepseekOCRModel, ViewPlan, plan_views
-from support import arithmetic
 
 A4 = plan_views(1654, 2339)  # 2 x 3 tiles, 903 image tokens
 TOKEN = 10 * 128 * 2  # bytes of one token's keys (or values) in one layer, bf16
@@ -103,7 +103,11 @@ def test_logits_are_cast_to_fp32(batch):
     cast = of_operator(model_in("prefill", 100, batch), "_to_copy", "lm_head.")
     logits = batch * 100 * 129_280
     assert cast == Cost(activation_read_bytes=2 * logits, activation_write_bytes=4 * logits)
-    names = {op.name for path, op in model_in("prefill", implementation="transformers").trace().operators() if path == "lm_head"}
+    names = {
+        op.name
+        for path, op in model_in("prefill", implementation="transformers").trace().operators()
+        if path == "lm_head"
+    }
     assert names == {"mm"}
 
 
@@ -171,7 +175,9 @@ def test_vision_weights_are_resident_once_and_read_once_a_call():
         model.set_views(plan)
         model.start_vision()
         layers = model.trace().by_layer()
-        reads.append([layers[f"model.{part}"].weight_read_bytes for part in ("sam_model.neck", "vision_model.transformer")])
+        reads.append(
+            [layers[f"model.{part}"].weight_read_bytes for part in ("sam_model.neck", "vision_model.transformer")]
+        )
         assert model.get_forward_cost().weights_bytes == model.parameter_bytes()
     tiles_and_global, global_only = reads
     assert tiles_and_global == [2 * read for read in global_only]
@@ -197,7 +203,9 @@ def test_a_batch_of_pages_reads_the_weights_once(pages):
 
 
 @pytest.mark.parametrize("attention", ["eager", "flash"])
-@pytest.mark.parametrize(("chunks", "batch"), [((100,), 1), ((913,), 2), ((1,), 1), ((100, 28), 1), ((60, 1), 3)], ids=str)
+@pytest.mark.parametrize(
+    ("chunks", "batch"), [((100,), 1), ((913,), 2), ((1,), 1), ((100, 28), 1), ((60, 1), 3)], ids=str
+)
 def test_a_causal_triangle_needs_fewer_products(attention, chunks, batch):
     """S_q * S_kv - S_q * (S_q - 1) / 2 scores are needed; a counter sees S_q * S_kv."""
     costs = {}
