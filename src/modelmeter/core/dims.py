@@ -3,8 +3,9 @@
 The only module that asks which of the three it has. Everything else writes `+`, `*` and the helpers below.
 """
 
+import math
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -47,27 +48,36 @@ def prod(dims: Iterable[Dim]) -> Dim:
     return whole
 
 
-_sizes: dict[tuple[int, ...], tuple[tuple[Dim, ...], Dim]] = {}
-"""Sizes of the shapes of one sweep, by the identity of their dims (an entry keeps them alive, so ids stay theirs)."""
+class _Sweep:
+    """Whether a sweep is being recorded, and the sizes of its shapes by the identity of their dims.
+
+    An entry keeps its dims alive, so that their ids stay theirs.
+    """
+
+    running = False
+    sizes: ClassVar[dict[tuple[int, ...], tuple[tuple[Dim, ...], Dim]]] = {}
+
+
+def set_sweep(running: bool) -> None:
+    """Begin or end the recording of a sweep."""
+    _Sweep.running = running
+    _Sweep.sizes.clear()
 
 
 def size_of(shape: tuple[Dim, ...], itemsize: int) -> Dim:
     """`prod(shape) * itemsize`; in a sweep each distinct shape costs one pass over the points."""
-    for dim in shape:
-        if type(dim) is np.ndarray:
-            break
-    else:
-        return prod(shape) * itemsize
+    if not _Sweep.running:
+        return math.prod(shape) * itemsize
     key = (itemsize, *[id(dim) for dim in shape])
-    found = _sizes.get(key)
+    found = _Sweep.sizes.get(key)
     if found is None:
-        found = _sizes[key] = (shape, prod((itemsize, *shape)))
+        found = _Sweep.sizes[key] = (shape, prod((itemsize, *shape)))
     return found[1]
 
 
-def forget_sizes() -> None:
-    """Forget the shapes of the last sweep."""
-    _sizes.clear()
+def same_shape(a: tuple[Dim, ...], b: tuple[Dim, ...]) -> bool:
+    """True for certainly equal shapes; in a sweep only for the very same one (arrays have no truth value)."""
+    return a is b or (not _Sweep.running and a == b)
 
 
 def maximum(a: Dim, b: Dim) -> Dim:

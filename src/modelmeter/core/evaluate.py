@@ -28,7 +28,8 @@ def evaluate(run: Run, dims: Sequence[Dim], options: RecordOptions) -> Segment:
     """
     sweeps = [dim for dim in dims if is_array(dim)]
     if not sweeps:
-        return record(lambda recorder: run(recorder, *dims), options)
+        plain = all([is_number(dim) for dim in dims])
+        return record(lambda recorder: run(recorder, *dims), options, plain=plain)
     dtype = _dtype_for(run, dims, options)
     exact = tuple([dim.astype(dtype) if is_array(dim) else dim for dim in dims])
     return record(lambda recorder: run(recorder, *exact), options, by_identity=True)

@@ -99,7 +99,7 @@ class Layer(Metrics):
         found = memo.get(key)
         parent = recorder.open
         if found is None:
-            segment = recorder.segment = Segment(self)
+            segment = recorder.segment = Segment(self, plain=recorder.plain)
             out = self.forward(*args)
             recorder.segment = parent
             if len(memo) >= MEMO_LIMIT:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from modelmeter.core.conventions import FLOPS_PER_ELEMENT
-from modelmeter.core.dims import Dim, exact_div, floor_div, prod, same
+from modelmeter.core.dims import Dim, exact_div, floor_div, prod, same, same_shape
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.pricing import elementwise, matmul, move
 from modelmeter.core.tensor import FP32, INT64, DType, Role, Shape, Tensor, check_last_dim
@@ -109,7 +109,7 @@ def binary(name: str, a: Tensor, b: Tensor, *, dtype: DType | None = None, into:
 
 def broadcast(a: Shape, b: Shape) -> Shape:
     """The shape of two tensors together: sides are equal or 1. Returns `a` or `b` itself where it covers the other."""
-    if a == b if all(type(d) is int for d in (*a, *b)) else a is b:
+    if same_shape(a, b):
         return a
     long, short = (a, b) if len(a) >= len(b) else (b, a)
     tail = long[len(long) - len(short) :]

@@ -9,6 +9,8 @@ from modelmeter.core.op import Numbers, Op
 from modelmeter.core.recorder import Recorder, Segment, current
 from modelmeter.core.tensor import DType, Role, Shape, Storage, Tensor
 
+_NONE: Dim = 0  # the first bytes of a role take its place: an array is not added to nothing
+
 
 def matmul(
     name: str,
@@ -67,14 +69,14 @@ def elementwise(
     for each input that needs a gradient, reads d(out) and what was kept, writes the gradients.
     """
     recorder = current(name)
-    needs_grad = any([x.needs_grad for x in inputs])
+    needs_grad = recorder.options.grad and any([x.needs_grad for x in inputs])
     out = recorder.take(shape, dtype, needs_grad=needs_grad) if into is None else into
     results = (out, *[recorder.take(*spec) for spec in more]) if more else (out,)
     count = flops if recorder.options.elementwise else 0
-    written: Dim = 0
-    for x in results:
-        written = add(written, x.nbytes)
-    op = Op(name, "elementwise", dtype, shape, _numbers(0, count, 0, _reads([(x, x.nbytes) for x in inputs]), written))
+    written = out.nbytes
+    for x in results[1:]:
+        written = written + x.nbytes
+    op = Op(name, "elementwise", dtype, shape, _numbers(0, count, 0, _reads_of(inputs), written))
     if recorder.options.grad and needs_grad:
         kept = [*[inputs[i] for i in saves], *results[1:], *([out] if saves_output else [])]
         for x in kept:
@@ -107,13 +109,13 @@ def move(
     if type(when) is int and when == 0:
         return inputs[0].view(*shape)
     recorder = current(name)
-    needs_grad = any([x.needs_grad for x in inputs])
+    needs_grad = recorder.options.grad and any([x.needs_grad for x in inputs])
     out = recorder.take(shape, dtype, role, needs_grad=needs_grad) if into is None else into
-    sizes = [x.nbytes for x in inputs]
+    reads = _reads_of(inputs)
     if read_bytes is not None:
-        sizes[0] = read_bytes
+        reads = _reads([(inputs[0], read_bytes), *[(x, x.nbytes) for x in inputs[1:]]])
     written = out.nbytes if write_bytes is None else write_bytes
-    numbers = _numbers(0, 0, 0, _reads(list(zip(inputs, sizes, strict=True))), written, to_cache=out.role == "kv")
+    numbers = _numbers(0, 0, 0, reads, written, to_cache=out.role == "kv")
     op = Op(name, "move", dtype, shape, numbers)
     if recorder.options.grad and needs_grad:
         kept = [inputs[i] for i in saves]
@@ -138,7 +140,7 @@ def fused(function: Callable[..., Tensor], name: str, *, recomputes: int = 0) ->
     def kernel(*args: Any, **kwargs: Any) -> Tensor:
         recorder = current(name)
         outside = recorder.open
-        inside = recorder.segment = Segment(None)
+        inside = recorder.segment = Segment(None, plain=recorder.plain)
         recorder.muted += 1
         result = function(*args, **kwargs)
         shape, dtype, needs_grad = result.shape, result.dtype, result.needs_grad
@@ -196,18 +198,25 @@ def _only_when(recorder: Recorder, result: Tensor, source: Tensor, when: Dim) ->
         storage.base = shared
 
 
+def _reads_of(inputs: Sequence[Tensor]) -> tuple[Dim, Dim, Dim]:
+    """(weight, activation, KV) bytes of the whole of `inputs`."""
+    if len(inputs) == 1 and inputs[0].role == "activation":
+        return 0, inputs[0].nbytes, 0
+    return _reads([(x, x.nbytes) for x in inputs])
+
+
 def _reads(pairs: Sequence[tuple[Tensor, Dim]]) -> tuple[Dim, Dim, Dim]:
     """(weight, activation, KV) bytes read."""
-    weight: Dim = 0
-    activation: Dim = 0
-    kv: Dim = 0
+    weight: Dim = _NONE
+    activation: Dim = _NONE
+    kv: Dim = _NONE
     for x, num_bytes in pairs:
         if x.role == "activation":
-            activation = add(activation, num_bytes)
+            activation = num_bytes if activation is _NONE else activation + num_bytes
         elif x.role == "weight":
-            weight = add(weight, num_bytes)
+            weight = num_bytes if weight is _NONE else weight + num_bytes
         else:
-            kv = add(kv, num_bytes)
+            kv = num_bytes if kv is _NONE else kv + num_bytes
     return weight, activation, kv
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import attrs
 
 from modelmeter.core.cost import COST_FIELDS, add
-from modelmeter.core.dims import Dim, forget_sizes, largest
+from modelmeter.core.dims import Dim, largest, set_sweep
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.op import Op
 from modelmeter.core.tensor import DType, Role, Shape, Storage, Tensor
@@ -36,10 +36,11 @@ class RecordOptions:
 class Segment:
     """One call of one layer: operators and child calls in order, and when memory was taken and given back."""
 
-    __slots__ = ("_backward_numbers", "_numbers", "_peak", "events", "items", "layer", "saved")
+    __slots__ = ("_backward_numbers", "_numbers", "_peak", "events", "items", "layer", "plain", "saved")
 
-    def __init__(self, layer: Owner | None) -> None:
+    def __init__(self, layer: Owner | None, *, plain: bool = False) -> None:
         self.layer = layer
+        self.plain = plain  # all its numbers are Python ints
         self.items: list[Op | Segment] = []
         self.events: list[tuple[int, Any]] = []  # (1 | -1, bytes) taken | given back; (0, child)
         self.saved: list[Dim] = []  # bytes kept for backward, each storage once
@@ -51,14 +52,14 @@ class Segment:
     def numbers(self) -> tuple[Dim, ...]:
         """The eight quantities of a `Cost`, over own operators and children."""
         if self._numbers is None:
-            self._numbers = fold_numbers([item.numbers for item in self.items])
+            self._numbers = fold_numbers([item.numbers for item in self.items], plain=self.plain)
         return self._numbers
 
     @property
     def backward_numbers(self) -> tuple[Dim, ...]:
         """The same for the backward pass."""
         if self._backward_numbers is None:
-            self._backward_numbers = fold_numbers([item.backward_numbers for item in self.items])
+            self._backward_numbers = fold_numbers([item.backward_numbers for item in self.items], plain=self.plain)
         return self._backward_numbers
 
     @property
@@ -74,6 +75,8 @@ class Segment:
 
     def peak(self) -> tuple[Dim, Dim]:
         """(bytes still held at the end, largest number of bytes held at once), both relative to the start."""
+        if self._peak is None and self.plain:
+            self._peak = self._plain_peak()
         if self._peak is None:
             live: Dim = 0
             candidates: list[Dim] = [0]
@@ -90,9 +93,26 @@ class Segment:
             self._peak = (live, largest(candidates))
         return self._peak
 
+    def _plain_peak(self) -> tuple[int, int]:
+        """`peak` in Python ints."""
+        live = top = 0
+        for sign, what in self.events:
+            if sign == 1:
+                live += what
+                top = max(top, live)
+            elif sign == -1:
+                live -= what
+            else:
+                net, above = what.peak()
+                top = max(top, live + above)
+                live += net
+        return live, top
 
-def fold_numbers(parts: list[tuple[Dim, ...]]) -> tuple[Dim, ...]:
+
+def fold_numbers(parts: list[tuple[Dim, ...]], *, plain: bool = False) -> tuple[Dim, ...]:
     """Sum, quantity by quantity. An array met n times (equal layers share theirs) is scaled, not added n times."""
+    if plain and parts:
+        return tuple([sum(column) for column in zip(*parts, strict=True)])
     totals: list[Dim] = [0] * len(COST_FIELDS)
     times: list[dict[int, list[Dim]]] = [{} for _ in COST_FIELDS]
     for numbers in parts:
@@ -111,9 +131,10 @@ def fold_numbers(parts: list[tuple[Dim, ...]]) -> tuple[Dim, ...]:
 class Recorder:
     """The state of one recording: options, the open segment, and the memo for shapes that cannot be hashed by value."""
 
-    def __init__(self, options: RecordOptions, *, by_identity: bool) -> None:
+    def __init__(self, options: RecordOptions, *, by_identity: bool, plain: bool) -> None:
         self.options = options
-        self.segment: Segment | None = Segment(None)
+        self.plain = plain
+        self.segment: Segment | None = Segment(None, plain=plain)
         self.by_identity = by_identity  # arrays: remembered by identity, for this recording only
         self.local_memo: dict[Any, Any] = {}
         self.muted = 0  # inside a fused operator nothing is kept for backward
@@ -164,17 +185,20 @@ def current(call: str) -> Recorder:
     return _current
 
 
-def record(run: Callable[[Recorder], Any], options: RecordOptions, *, by_identity: bool = False) -> Segment:
-    """Record `run` and return its root segment. Recordings do not nest."""
+def record(
+    run: Callable[[Recorder], Any], options: RecordOptions, *, by_identity: bool = False, plain: bool = False
+) -> Segment:
+    """Record `run` and return its root segment. Recordings do not nest. `plain`: all its sizes are Python ints."""
     global _current  # noqa: PLW0603 - operators find their recorder without threading it through every forward
     if _current is not None:
         raise ModelMeterError("a recording is running: forward() must not ask for costs")
-    recorder = _current = Recorder(options, by_identity=by_identity)
+    recorder = _current = Recorder(options, by_identity=by_identity, plain=plain)
+    set_sweep(by_identity)
     root = recorder.open
     try:
         run(recorder)
     finally:
         _current = None
         recorder.segment = None
-        forget_sizes()
+        set_sweep(False)
     return root
