@@ -74,7 +74,7 @@ CHOICES = [
     {"attention": "flash", "logits": "last", "cache": "in_place", "coverage": "max"},
     {"implementation": "transformers", "position_ids": "batch"},
     {"implementation": "transformers", "attention": "flash", "experts": "grouped", "causal": "triangle"},
-    {"elementwise": False, "coverage": 12.0},
+    {"elementwise": False, "coverage": 12},
 ]
 
 

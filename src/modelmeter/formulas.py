@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from os import PathLike
 from typing import Any
 
@@ -40,6 +41,8 @@ VIEW_UNIT = 64
 """Pixels of a view's side for each row of its image tokens: patches of 16, then 4 times fewer."""
 IMAGE_LAYERS = (ImageEncoderViT, PatchEmbed, VisionTower)
 MODELS = ("deepseek-ocr",)
+LARGER_SIZES = "holds for B and S above 1: at 1 some copies fall away (--exact keeps the cases apart)"
+OTHER_SIDES = "holds where tables are resized and windows padded: not at the native side nor at multiples of 448 px"
 SYMBOLS = {
     "B": "sequences (or pages, or views of one size) in the batch",
     "S": "query tokens of a prefill or of a layer's input",
@@ -90,6 +93,7 @@ class Formula:
     quantity: str
     expression: Any
     conventions: Conventions
+    limits: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -114,7 +118,11 @@ class Formula:
     def notes(self) -> list[str]:
         """The symbols and the conventions, a line each."""
         chosen = ", ".join(f"{name} {value}" for name, value in attrs.asdict(self.conventions).items())
-        return [*[f"{name}: {meaning}" for name, meaning in self.symbols.items()], f"conventions: {chosen}"]
+        return [
+            *[f"{name}: {meaning}" for name, meaning in self.symbols.items()],
+            *self.limits,
+            f"conventions: {chosen}",
+        ]
 
     def to_json(self) -> str:
         """JSON with the symbols and the conventions."""
@@ -123,6 +131,7 @@ class Formula:
             **{name: getattr(self, name) for name in ("model", "stage", "layer", "quantity")},
             "formula": str(self.expression),
             "symbols": self.symbols,
+            "limits": list(self.limits),
             "conventions": attrs.asdict(self.conventions),
         }
         return json.dumps(data, indent=1) + "\n"
@@ -139,6 +148,7 @@ def describe_formula(
     *,
     layer: str | None = None,
     config: str | PathLike[str] | None = None,
+    exact: bool = False,
     **conventions: Any,
 ) -> Formula:
     """The formula of a named model. Raises `ModelMeterError` for an unknown model, stage, quantity or layer."""
@@ -146,7 +156,12 @@ def describe_formula(
         raise ModelMeterError(f"unknown model {model!r}: choose {', '.join(MODELS)}")
     read = None if config is None else DeepseekOCRConfig.from_hf(config)
     twin = DeepseekOCRModel.from_config(read, **conventions)
-    expression = formula(twin, quantity, stage=stage, layer=layer)
+    expression = formula(twin, quantity, stage=stage, layer=layer, exact=exact)
+    limits = []
+    if expression != formula(twin, quantity, stage=stage, layer=layer, exact=True):
+        limits.append(LARGER_SIZES)
+    if stage == "vision" and {str(symbol) for symbol in expression.free_symbols} & {"R"}:
+        limits.append(OTHER_SIDES)
     return Formula(
         model=model,
         stage=stage,
@@ -154,6 +169,7 @@ def describe_formula(
         quantity=quantity,
         expression=expression,
         conventions=twin.conventions,
+        limits=tuple(limits),
     )
 
 
@@ -183,7 +199,17 @@ def _of_model(model: DeepseekOCRModel, stage: str | None, path: str | None) -> t
         step, kv = Step(mode="decode", batch=batch, queries=1, past=cached), per_token * cached
     else:
         raise ModelMeterError(f"unknown stage {stage!r}: choose among {', '.join(STAGES)}")
-    return _pick(model.engine.trace(step, RecordOptions()), path), kv
+    return _pick(model.engine.trace(step, RecordOptions()), path), kv * _caching_share(model, path)
+
+
+def _caching_share(model: DeepseekOCRModel, path: str | None) -> Any:
+    """The share of the KV cache that a module's layers hold: a decoder layer's is in its attention."""
+    from modelmeter.core.symbolic import sympy
+
+    if path in (None, "", "model"):
+        return 1
+    is_one = re.fullmatch(r"model\.layers\.\d+(\.self_attn)?", path or "") is not None
+    return sympy.Rational(int(is_one), len(model.network.model.layers))
 
 
 def _pick(trace: Trace, path: str | None) -> Cost:

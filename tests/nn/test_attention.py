@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.harness import tensors, trace_call
 from torch.utils.flop_counter import sdpa_flop_count
 
-from modelmeter import Layer, ModelMeterError, Trace
+from modelmeter import Layer, Trace
 from modelmeter.core.tensor import BF16, INT64, Tensor
 from modelmeter.models.deepseek_ocr.llama import LlamaRotaryEmbedding, RotaryEmbedding
 from modelmeter.nn import attention
@@ -122,14 +122,6 @@ def test_repeating_keys_copies_them_to_every_query_head(groups):
     assert cost.activation_write_bytes == (0 if groups == 1 else groups * held)
     assert cost.activation_read_bytes == (0 if groups == 1 else held)
     assert cost.flops == 0
-
-
-@pytest.mark.parametrize(("heads", "kv_heads"), [(10, 3), (10, 0), (10, -2), (3, 10)])
-def test_heads_divide_among_kv_heads(heads, kv_heads):
-    with pytest.raises(ModelMeterError, match=f"num_attention_heads {heads} is not a multiple of num_key_value_heads"):
-        attention.check_heads(heads, kv_heads)
-    for divisor in (1, 2, 5, 10):
-        attention.check_heads(10, divisor)
 
 
 # Rotary embedding -----------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_the_conventions_are_in_order(tokens):
     least, mean, most = (experts_hit(tokens, 64, 6, coverage) for coverage in ("min", "expected", "max"))
     assert 6 == least <= round(mean, 9) <= most == min(64, 6 * tokens)
     assert experts_hit(1, 64, 6, "expected") == pytest.approx(6, rel=1e-14)
-    assert experts_hit(tokens, 64, 6, 12.5) == 12.5
+    assert experts_hit(tokens, 64, 6, 12.5) == min(12.5, most)  # a measured number, as far as it is possible
 
 
 @given(tokens=st.lists(st.integers(1, 5000), min_size=1, max_size=5))

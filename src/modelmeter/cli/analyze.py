@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, write
+from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, coverage_option, write
 
 if TYPE_CHECKING:
     from modelmeter.report.analysis import Analysis
@@ -74,7 +74,7 @@ def analyze(
             "attention": attention,
             "implementation": implementation,
             "logits": logits,
-            "coverage": _coverage(coverage),
+            "coverage": coverage_option(coverage),
         }
     )
     model = None if config is None else DeepseekOCRConfig.from_hf(config)
@@ -97,13 +97,6 @@ def _deliver(analysis: "Analysis", wanted: dict[str, str | None], quiet: bool) -
             write(path, writers[name](analysis), quiet=quiet)
     if analysis.pages and not quiet and "-" not in wanted.values():
         render.print_analysis(analysis)
-
-
-def _coverage(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 @contextmanager

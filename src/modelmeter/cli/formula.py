@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from modelmeter.cli.output import JsonOption, write
+from modelmeter.cli.output import JsonOption, coverage_option, write
 
 
 def formula(
@@ -21,6 +21,11 @@ def formula(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A config.json instead of the released model.")
     ] = None,
+    logits: Annotated[str, typer.Option(help="Logits of all prompt positions or the last: all or last.")] = "all",
+    cache: Annotated[str, typer.Option(help="How the KV cache grows: concat or in_place.")] = "concat",
+    causal: Annotated[str, typer.Option(help="Scores counted as needed: full or triangle.")] = "full",
+    coverage: Annotated[str, typer.Option(help="Experts reached: expected, max, min, or a number.")] = "expected",
+    exact: Annotated[bool, typer.Option("--exact", help="Keep the cases of sizes of 1 apart.")] = False,
     json: JsonOption = None,
 ) -> None:
     """The closed formula of a stage, in B, S, T and R (see below), from the same code that counts.
@@ -36,7 +41,18 @@ def formula(
     from modelmeter.formulas import describe_formula
 
     result = describe_formula(
-        model, stage, quantity, layer=layer, config=config, attention=attention, implementation=implementation
+        model,
+        stage,
+        quantity,
+        layer=layer,
+        config=config,
+        exact=exact,
+        attention=attention,
+        implementation=implementation,
+        logits=logits,
+        cache=cache,
+        causal=causal,
+        coverage=coverage_option(coverage),
     )
     if json is not None:
         write(json, result.to_json(), quiet=False)

@@ -29,6 +29,14 @@ def write(path: str | Path, text: str, *, quiet: bool) -> None:
         typer.echo(f"wrote {path}", err=True)
 
 
+def coverage_option(text: str) -> str | float:
+    """A convention's name, or a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def check_outputs(wanted: dict[str, str | None], inputs: Iterable[str]) -> None:
     """Raise before any work where two outputs go to one place, or one would replace an input."""
     places: dict[str, str] = {os.path.realpath(name): "the input" for name in inputs}

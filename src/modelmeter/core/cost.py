@@ -75,7 +75,6 @@ class Cost:
 
 
 COST_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(Cost))
-ZERO = Cost()
 
 
 def add(a: Dim, b: Dim) -> Dim:

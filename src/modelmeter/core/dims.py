@@ -154,6 +154,11 @@ def _whole(value: Dim) -> bool:
 def check_sweep(**dims: Dim) -> None:
     """Raise `ModelMeterError` where the named arrays do not broadcast to one sweep."""
     sweeps = {name: dim.shape for name, dim in dims.items() if is_array(dim)}
+    symbols = [name for name, dim in dims.items() if dim is not None and is_symbol(dim)]
+    if sweeps and symbols:
+        raise ModelMeterError(
+            f"arrays ({', '.join(sweeps)}) and symbols ({', '.join(symbols)}) do not mix: substitute into the formula"
+        )
     try:
         np.broadcast_shapes(*sweeps.values())
     except ValueError as error:
@@ -203,7 +208,8 @@ def as_dim(value: Dim, what: str, *, least: int = 1) -> Dim:
             raise ModelMeterError(f"{what} is beyond 10**100: choose a smaller one")
         return int(value)
     if isinstance(value, (np.ndarray, list, tuple, range)):
-        return _as_array(np.asarray(value), what, least)
+        array = np.asarray(value)
+        return _as_array(array, what, least) if array.ndim else as_dim(array.item(), what, least=least)
     if type(value).__module__.split(".")[0] != "sympy":
         raise ModelMeterError(f"{what} must be an int, a NumPy array of ints or a SymPy symbol, not {value!r}")
     return value

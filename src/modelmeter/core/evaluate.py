@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from modelmeter.core.dims import Dim, check_sweep, is_array, is_number
-from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.recorder import RecordOptions, Segment, record
 
 CHUNK = 8_192
@@ -68,8 +67,6 @@ def _record_chunk(
 
 
 def _dtype_for(run: Run, dims: Sequence[Dim], options: RecordOptions) -> Any:
-    if not all(is_array(dim) or is_number(dim) or dim is None for dim in dims):
-        raise ModelMeterError("arrays and symbols cannot be mixed in one call: substitute into the formula instead")
     check_sweep(**{f"size {i + 1}": dim for i, dim in enumerate(dims)})
     corner = [int(dim.max()) if is_array(dim) else dim for dim in dims]
     top = record(lambda recorder: run(recorder, *corner), options)

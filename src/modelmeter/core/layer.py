@@ -69,6 +69,11 @@ class Layer(Metrics):
     def __init__(self, **size: Unpack[InputSize]) -> None:
         self._resize(size.get("seq_len", 1), size.get("batch_size", 1))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (Layer, Parameter)) and vars(self).get("_memo"):
+            raise ModelMeterError(f"{type(self).__name__} has been recorded: build a new one to change its {name}")
+        super().__setattr__(name, value)
+
     def forward(self, *args: Any) -> Any:
         """What the real module's forward does, on tensors without data."""
         raise NotImplementedError(f"{type(self).__name__} needs a forward()")
@@ -156,9 +161,10 @@ class Layer(Metrics):
         for name, value in vars(self).items():
             if isinstance(value, Layer):
                 yield name, value
-            elif isinstance(value, list) and value and isinstance(value[0], Layer):
+            elif isinstance(value, (list, tuple)):
                 for i, child in enumerate(value):
-                    yield f"{name}.{i}", child
+                    if isinstance(child, Layer):
+                        yield f"{name}.{i}", child
 
     def child_names(self, child: "Layer") -> list[str]:
         """The names under which `child` is listed here, in order."""
@@ -166,6 +172,11 @@ class Layer(Metrics):
             self._names = {}
             for name, layer in self.named_children():
                 self._names.setdefault(id(layer), []).append(name)
+        if id(child) not in self._names:
+            raise ModelMeterError(
+                f"{type(self).__name__} called a {type(child).__name__} that is none of its attributes: "
+                "hold layers as attributes, or in a list or tuple that is one"
+            )
         return self._names[id(child)]
 
     def parameter_count(self) -> int:

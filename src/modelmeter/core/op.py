@@ -7,7 +7,6 @@ from modelmeter.core.dims import Dim
 from modelmeter.core.tensor import DType, Shape
 
 Kind: TypeAlias = Literal["matmul", "elementwise", "move", "fused"]
-KINDS: tuple[Kind, ...] = ("matmul", "elementwise", "move", "fused")
 
 
 Numbers: TypeAlias = tuple[Dim, ...]

@@ -130,7 +130,7 @@ def move(
     return out
 
 
-def fused(function: Callable[..., Tensor], name: str, *, recomputes: int = 0) -> Callable[..., Tensor]:
+def fused(function: Callable[..., Tensor], name: str = "fused", *, recomputes: int = 0) -> Callable[..., Tensor]:
     """`function` as one kernel: the same FLOPs; only the tensors passed in and the result reach memory.
 
     Backward: that of its operators, its first `recomputes` matrix products again (a flash kernel keeps no scores), and

@@ -191,7 +191,7 @@ def record(
     """Record `run` and return its root segment. Recordings do not nest. `plain`: all its sizes are Python ints."""
     global _current  # noqa: PLW0603 - operators find their recorder without threading it through every forward
     if _current is not None:
-        raise ModelMeterError("a recording is running: forward() must not ask for costs")
+        raise ModelMeterError("a recording is running: forward() must not ask for costs, nor two threads at a time")
     recorder = _current = Recorder(options, by_identity=by_identity, plain=plain)
     set_sweep(by_identity)
     root = recorder.open

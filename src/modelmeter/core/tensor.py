@@ -26,7 +26,6 @@ INT8 = DType("int8", 1, True)
 FP32 = DType("fp32", 4, False)
 INT64 = DType("int64", 8, False)
 BOOL = DType("bool", 1, False)
-DTYPES = {dtype.name: dtype for dtype in (BF16, FP16, FP8, INT8, FP32, INT64, BOOL)}
 
 
 class Ledger(Protocol):

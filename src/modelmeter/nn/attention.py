@@ -4,7 +4,6 @@ from typing import Any, Literal, TypeAlias
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim, floor_div, not_one, prod
-from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.pricing import fused
 from modelmeter.core.tensor import FP32, Tensor
 
@@ -92,11 +91,3 @@ def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half = x.narrow(*x.shape[:-1], width // 2)
     rotated = ops.cat((ops.unary("neg", half), half), x.shape)
     return ops.binary("add", ops.binary("mul", x, cos), ops.binary("mul", rotated, sin))
-
-
-def check_heads(num_heads: int, num_kv_heads: int) -> None:
-    """Raise unless the query heads divide among the KV heads."""
-    if num_kv_heads < 1 or num_heads % num_kv_heads:
-        raise ModelMeterError(
-            f"num_attention_heads {num_heads} is not a multiple of num_key_value_heads {num_kv_heads}"
-        )

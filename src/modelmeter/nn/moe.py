@@ -15,7 +15,10 @@ COVERAGES = ("expected", "max", "min")
 
 def check_coverage(coverage: Coverage, num_experts: int) -> Coverage:
     """Raise unless `coverage` is a known convention or a number of experts from 0 to `num_experts`."""
-    known = coverage in COVERAGES if isinstance(coverage, str) else 0 <= coverage <= num_experts
+    if isinstance(coverage, str):
+        known = coverage in COVERAGES
+    else:
+        known = type(coverage) in (int, float) and 0 <= coverage <= num_experts
     if not known:
         raise ModelMeterError(f"coverage {coverage!r}: choose {', '.join(COVERAGES)} or a number up to {num_experts}")
     return coverage
@@ -25,13 +28,16 @@ def experts_hit(tokens: Dim, num_experts: int, top_k: int, coverage: Coverage) -
     """Experts reached by `tokens` tokens of `top_k` experts each.
 
     "expected": E * (1 - (1 - k/E)**T), the mean when each token picks uniformly and independently (neighbouring tokens
-    choose more alike than that, so it over-estimates). "max": min(E, k*T). "min": k, all tokens alike.
+    choose more alike than that, so it over-estimates). "max": min(E, k*T). "min": k, all tokens alike. A measured
+    number is kept between these two.
     """
     if coverage == "expected":
         return num_experts * (1 - power(num_experts - top_k, num_experts, tokens))
     if coverage == "max":
         return minimum(num_experts, top_k * tokens)
-    return top_k if coverage == "min" else coverage
+    if coverage == "min":
+        return top_k
+    return maximum(top_k, minimum(coverage, minimum(num_experts, top_k * tokens)))
 
 
 class ExpertLinear(Layer):

@@ -109,7 +109,8 @@ class CachedLayer(TokenLayer):
 
     def kv_cache_bytes(self) -> Dim:
         """Bytes this layer holds: after a prefill its tokens, in decode those cached before the next one."""
-        cached = self._past + self.seq_len if self._mode == "prefill" else self._past
+        _, _, past = self._sizes()
+        cached = past + self.seq_len if self._mode == "prefill" else past
         per_sequence = exact_times(2 * self.num_kv_heads * self.head_dim * BF16.itemsize, cached)
         return exact_times(per_sequence, self.batch_size)
 
@@ -118,14 +119,27 @@ class CachedLayer(TokenLayer):
         return PastKV(length=length, style=self.cache_style)
 
     def _sizes(self) -> tuple[Dim, ...]:
-        return (self.seq_len, self.batch_size, self._past)
+        past = self._past
+        if self._mode == "decode" and self._cache is not None:
+            past = self._cache.total_len()
+        return (self.seq_len, self.batch_size, past)
 
     def _batch(self, batch_size: Dim) -> Dim:
         return self.batch_size if batch_size is None else as_dim(batch_size, "batch_size")
 
-    def _resize(self, seq_len: Dim, batch_size: Dim) -> None:
-        super()._resize(seq_len, batch_size)
-        self._mode, self._past, self._cache = "prefill", 0, None
+    def set_seq_len(self, seq_len: Dim) -> None:
+        """A prefill of `seq_len` tokens with nothing cached, as `set_prefill_shape`."""
+        self.set_prefill_shape(seq_len)
+
+    def set_batch_size(self, batch_size: Dim) -> None:
+        """Set the sequences, in either mode. Raises where a cache holds another number."""
+        batch_size = self._batch(batch_size)
+        if self._cache is not None and not same(self._cache.batch, batch_size):
+            raise ModelMeterError(
+                f"set_batch_size({batch_size}): the KV cache holds {self._cache.batch} sequences; "
+                "call set_prefill_state() or set_decode_state() with another"
+            )
+        super().set_batch_size(batch_size)
 
     def _move(self, mode: AttentionMode, seq_len: Dim, batch: Dim, past: Dim, cache: SyntheticKVCache | None) -> None:
         self.seq_len, self.batch_size = seq_len, batch
@@ -138,8 +152,15 @@ class CachedLayer(TokenLayer):
         return given
 
 
+def check_is_cache(cache: object) -> None:
+    """Raise `ModelMeterError` unless it is a cache."""
+    if not isinstance(cache, SyntheticKVCache):
+        raise ModelMeterError(f"kv_cache must be a SyntheticKVCache, not {cache!r}")
+
+
 def check_cache(cache: SyntheticKVCache, num_kv_heads: int, head_dim: int, batch: Dim, who: str) -> None:
     """Raise `ModelMeterError` naming what differs when `cache` does not fit."""
+    check_is_cache(cache)
     pairs = {
         "num_kv_heads": (cache.num_kv_heads, num_kv_heads),
         "head_dim": (cache.head_dim, head_dim),

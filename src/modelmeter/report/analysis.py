@@ -95,7 +95,8 @@ def analyze(
     """
     workload = workload or Workload()
     model = DeepseekOCRModel.from_config(config, **attrs.asdict(conventions or Conventions()))
-    plan_views(1, 1, mode=workload.mode, **_tiling(workload))  # a wrong mode is the call's error, not each page's
+    tiling = {"max_tiles": workload.max_tiles, "patch_size": (config or DeepseekOCRConfig()).sam.patch_size}
+    plan_views(1, 1, mode=workload.mode, **tiling)  # a wrong mode is the call's error, not each page's
 
     @cache
     def stages(views: tuple[Any, ...]) -> tuple[int, dict[str, StageResult]]:
@@ -108,7 +109,7 @@ def analyze(
         if isinstance(page, PageError):
             errors.append(page)
         else:
-            views = plan_views(page.width, page.height, mode=workload.mode, **_tiling(workload))
+            views = plan_views(page.width, page.height, mode=workload.mode, **tiling)
             by_key.setdefault((views.grid, views.views), views)
             context, found = stages((views.grid, views.views))
             results.append(PageResult(page=page, views=views, context_len=context, stages=found))
@@ -124,10 +125,6 @@ def analyze(
         errors=tuple(errors),
         totals={name: _total([page.stages[name] for page in results]) for name in STAGES} if results else {},
     )
-
-
-def _tiling(workload: Workload) -> dict[str, int]:
-    return {"max_tiles": workload.max_tiles}
 
 
 def _stages(model: DeepseekOCRModel, views: ViewPlan, workload: Workload) -> tuple[int, dict[str, StageResult]]:

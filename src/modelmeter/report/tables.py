@@ -31,7 +31,7 @@ def analysis_tables(analysis: Analysis) -> list[Table]:
     if not analysis.pages:
         return []
     kinds = _kinds(analysis)
-    tables = [_pages(kinds), *[_page_stages(pages) for pages in kinds]]
+    tables = [_pages(analysis), *[_page_stages(pages) for pages in kinds]]
     if len(analysis.pages) > 1:
         tables.append(_totals(analysis))
     tables.append(_parts(analysis))
@@ -46,6 +46,7 @@ def heading(analysis: Analysis) -> str:
     batch = f", {work.batch_size} such pages at a time" if work.batch_size > 1 else ""
     return (
         f"{analysis.config.name}: {analysis.parameters:,} parameters, {units.size(analysis.weights_bytes)}; "
+        f"mode {work.mode}, at most {work.max_tiles} tiles; "
         f"each page {work.prompt_tokens} prompt tokens, {work.decode_tokens} decode steps{batch}"
     )
 
@@ -67,17 +68,15 @@ def _kinds(analysis: Analysis) -> list[list[PageResult]]:
     return list(kinds.values())
 
 
-def _pages(kinds: list[list[PageResult]]) -> Table:
+def _pages(analysis: Analysis) -> Table:
     rows = []
-    for pages in kinds:
-        first = pages[0]
-        sizes = list(dict.fromkeys(f"{p.page.width} x {p.page.height}" for p in pages))
-        more = f" and {len(sizes) - 1} more" if len(sizes) > 1 else ""
-        views = " + ".join(f"{count} x {side}" for count, side in first.views.views)
-        grid = "{} x {}".format(*first.views.grid) if first.views.num_tiles else "none"
-        row = (_names(pages), sizes[0] + more, grid, views, first.views.image_tokens, first.context_len)
+    for result in analysis.pages:
+        views = " + ".join(f"{count} x {side}" for count, side in result.views.views)
+        grid = "{} x {}".format(*result.views.grid) if result.views.num_tiles else "none"
+        size = f"{result.page.width} x {result.page.height}"
+        row = (result.page.label, size, grid, views, result.views.image_tokens, result.context_len)
         rows.append(tuple(str(cell) for cell in row))
-    columns = ("pages", "size, px", "tiles", "views", "image\ntokens", "context\nlength")
+    columns = ("page", "size, px", "tiles", "views", "image\ntokens", "context\nlength")
     return Table(title="Pages", columns=columns, rows=tuple(rows), text_columns=4)
 
 

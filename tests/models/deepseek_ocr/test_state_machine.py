@@ -49,6 +49,7 @@ class Ledger:
     prefills: list[Prefill] = attrs.field(factory=list)
     vision: tuple[ViewPlan, int] | None = None  # of the vision stage last started
     workload: tuple[int, int, int] | None = None  # context, batch, decode tokens
+    runs_workload: bool = False  # configured since the last prefill
 
     @property
     def cached(self) -> int:
@@ -95,6 +96,7 @@ class PublicCalls(RuleBasedStateMachine):
         self.model.configure_workload(context, batch, plan, tokens)
         self.ledger.views = plan
         self.ledger.workload = (context, batch, tokens)
+        self.ledger.runs_workload = True
 
     @rule(batch=batches)
     def start_vision(self, batch: int) -> None:
@@ -135,6 +137,7 @@ class PublicCalls(RuleBasedStateMachine):
             return
         self.model.extend_prefill(tokens)
         self.ledger.prefills.append(Prefill(tokens, self.ledger.batch, past=self.ledger.cached))
+        self.ledger.runs_workload = False
         self.ledger.mode = "prefill"
         self.ledger.context += tokens
 
@@ -154,7 +157,8 @@ class PublicCalls(RuleBasedStateMachine):
         assert self.model.kv_cache is cache
         self.ledger.mode = "decode"
         self.ledger.batch, self.ledger.context, self.ledger.decoded = batch, context, decoded
-        self.ledger.prefills = [Prefill(context, batch)]
+        self.ledger.prefills = [Prefill(context + decoded, batch)]
+        self.ledger.runs_workload = False
 
     @rule(times=st.integers(1, 3))
     def decode_one_token(self, times: int) -> None:
@@ -182,7 +186,7 @@ class PublicCalls(RuleBasedStateMachine):
         if not prefills and ledger.workload is None:
             self.fails(lambda: self.model.simulate_run(**given), "needs a prefill")
             return
-        if not prefills:
+        if not prefills or ledger.runs_workload:
             context, batch, _ = ledger.workload
             if ledger.views is not None and context < ledger.views.image_tokens:
                 self.fails(lambda: self.model.simulate_run(**given), "image tokens")
@@ -273,6 +277,7 @@ class PublicCalls(RuleBasedStateMachine):
         self.ledger.mode, self.ledger.batch = "prefill", batch
         self.ledger.context, self.ledger.decoded = context, 0
         self.ledger.prefills = [Prefill(context, batch, plan=self.ledger.views)]
+        self.ledger.runs_workload = False
 
     def snapshot(self) -> tuple[Any, ...]:
         cache = self.model.kv_cache

@@ -294,7 +294,8 @@ def expert_bytes(implementation: str, hit: Fraction) -> int:
 def test_coverage_says_how_many_experts_are_read(implementation, tokens, coverage, hit):
     model = model_in("prefill", tokens, implementation=implementation, coverage=coverage)
     read = sum(op.cost.weight_read_bytes for path, op in model.trace().operators() if ".experts." in path)
-    assert read == expert_bytes(implementation, hit(tokens))
+    possible = min(max(hit(tokens), 6), 64, 6 * tokens)  # a measured number is kept within what can be
+    assert read == expert_bytes(implementation, hit(tokens) if isinstance(coverage, str) else possible)
 
 
 def test_coverage_counts_the_tokens_of_all_sequences():

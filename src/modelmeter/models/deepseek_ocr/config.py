@@ -105,7 +105,6 @@ class DecoderConfig:
     n_group: int = _size(1)
     topk_group: int = _size(1)
     max_position_embeddings: int = _size(8192)
-    bytes_per_value: int = 2  # bf16
 
     def __attrs_post_init__(self) -> None:
         _divides(self.hidden_size, self.num_attention_heads, "hidden_size", "num_attention_heads")
@@ -117,6 +116,11 @@ class DecoderConfig:
                 f"mlp_layer_types has {len(self.mlp_layer_types)} entries, "
                 f"num_hidden_layers is {self.num_hidden_layers}"
             )
+        unknown = sorted(set(self.mlp_layer_types) - {"dense", "sparse"})
+        if unknown:
+            raise ModelMeterError(f"mlp_layer_types has {', '.join(map(repr, unknown))}: each is dense or sparse")
+        if self.topk_method not in ("greedy", "group_limited_greedy"):
+            raise ModelMeterError(f"topk_method {self.topk_method!r}: choose greedy or group_limited_greedy")
         if self.num_experts_per_tok > self.n_routed_experts:
             raise ModelMeterError(
                 f"num_experts_per_tok {self.num_experts_per_tok} exceeds n_routed_experts {self.n_routed_experts}"
@@ -126,6 +130,11 @@ class DecoderConfig:
     def head_dim(self) -> int:
         """Width of a head."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def bytes_per_value(self) -> int:
+        """Bytes of a cached value: bf16."""
+        return 2
 
 
 @attrs.frozen(kw_only=True)
@@ -150,6 +159,28 @@ class DeepseekOCRConfig:
         out = features if self.projector.kind == "identity" else self.projector.n_embed
         if out != self.decoder.hidden_size:
             raise ModelMeterError(f"the projector gives {out} channels, the decoder takes {self.decoder.hidden_size}")
+
+    # What a KV cache is made from (`SyntheticKVCache.from_config`) is the decoder's.
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Decoder layers."""
+        return self.decoder.num_hidden_layers
+
+    @property
+    def num_key_value_heads(self) -> int:
+        """KV heads of a decoder layer."""
+        return self.decoder.num_key_value_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a decoder head."""
+        return self.decoder.head_dim
+
+    @property
+    def bytes_per_value(self) -> int:
+        """Bytes of a cached value."""
+        return self.decoder.bytes_per_value
 
     @classmethod
     def from_hf(cls, source: "str | PathLike[str] | dict[str, Any]") -> "DeepseekOCRConfig":
@@ -189,7 +220,12 @@ class Conventions:
     logits: Logits = _choice("all", "last")
     causal: Causal = _choice(*CAUSAL_KINDS)
     coverage: Coverage = "expected"
-    elementwise: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    elementwise: bool = attrs.field(default=True)
+
+    @elementwise.validator
+    def _is_bool(self, attribute: "attrs.Attribute[bool]", value: Any) -> None:
+        if not isinstance(value, bool):
+            raise ModelMeterError(f"elementwise must be True or False, not {value!r}")
 
     @property
     def vision_sdpa(self) -> bool:

@@ -4,6 +4,7 @@ from typing import Any, Unpack
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim, rounded
+from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.layer import InputSize, Layer, Parameter
 from modelmeter.core.recorder import Recorder, current
@@ -191,6 +192,8 @@ class DeepseekV2DecoderLayer(CachedLayer):
         self.conventions = conventions
         attention = LlamaFlashAttention2 if conventions.attention == "flash" else LlamaAttention
         self.self_attn = attention(config, conventions)
+        if not 0 <= layer_idx < config.num_hidden_layers:
+            raise ModelMeterError(f"layer_idx {layer_idx} is not one of the {config.num_hidden_layers} layers")
         sparse = config.mlp_layer_types[layer_idx] == "sparse"
         self.mlp: Layer = (
             DeepseekV2MoE(config, conventions)

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from modelmeter.core.dims import Dim
+from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.evaluate import Run, evaluate, fold
 from modelmeter.core.kv_cache import PastKV, SyntheticKVCache
 from modelmeter.core.recorder import Recorder, RecordOptions, Segment
@@ -76,9 +77,11 @@ class Engine:
     def new_cache(self, batch: Dim) -> SyntheticKVCache:
         """An empty cache that fits; of the released sizes where no layer says others (stub layers)."""
         layers = self.network.model.layers
-        for layer in layers:
-            if isinstance(layer, CachedLayer):
-                return SyntheticKVCache(batch, layer.num_kv_heads, layer.head_dim, len(layers))
+        shapes = {(layer.num_kv_heads, layer.head_dim) for layer in layers if isinstance(layer, CachedLayer)}
+        if len(shapes) > 1:
+            raise ModelMeterError(f"layers with KV heads and sizes {sorted(shapes)} share no cache: give equal ones")
+        for heads, head_dim in shapes:
+            return SyntheticKVCache(batch, heads, head_dim, len(layers))
         default = DecoderConfig()
         return SyntheticKVCache(batch, default.num_key_value_heads, default.head_dim, max(1, len(layers)))
 

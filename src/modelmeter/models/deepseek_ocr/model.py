@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 
 from modelmeter.core.cost import StageCost
-from modelmeter.core.dims import Dim, as_dim, check_sweep, exact_times, is_array, is_number, same
+from modelmeter.core.dims import Dim, as_dim, check_sweep, exact_times, is_array, is_number, is_symbol, same
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import SyntheticKVCache
 from modelmeter.core.layer import Layer
@@ -22,7 +23,7 @@ from modelmeter.models.deepseek_ocr.network import (
 )
 from modelmeter.models.deepseek_ocr.run import RunCost, StageParts, sum_run
 from modelmeter.models.deepseek_ocr.views import ViewPlan
-from modelmeter.nn.token import TokenLayer, check_cache
+from modelmeter.nn.token import TokenLayer, check_cache, check_is_cache
 
 
 class DeepseekOCRModel(Metrics):
@@ -44,6 +45,7 @@ class DeepseekOCRModel(Metrics):
         self._prefills: list[Step] = []
         self._decode_tokens: Dim = None
         self._workload: tuple[Dim, Dim] | None = None
+        self._runs_workload = False
 
     @classmethod
     def from_config(cls, config: DeepseekOCRConfig | None = None, **conventions: Any) -> "DeepseekOCRModel":
@@ -65,7 +67,11 @@ class DeepseekOCRModel(Metrics):
 
         The vision layer is called once for each batch of views, a decoder layer as `layer(x, positions, mask, past)`.
         """
-        chosen = make_conventions(conventions)
+        chosen = make_conventions(conventions).check(DeepseekOCRConfig())
+        given = [vision_layer, head, *([decoder_layer] if isinstance(decoder_layer, Layer) else decoder_layer)]
+        for layer in given:
+            if layer is not None and not isinstance(layer, Layer):
+                raise ModelMeterError(f"from_layers() takes layers, not {layer!r}")
         if isinstance(decoder_layer, Layer):
             layers = [decoder_layer] * as_dim(num_decoder_layers, "num_decoder_layers")
         else:
@@ -100,6 +106,11 @@ class DeepseekOCRModel(Metrics):
         """Set the views of each page, or None for text only. Takes effect with the next `start_*`."""
         if views is not None and not isinstance(views, ViewPlan):
             raise ModelMeterError(f"set_views() takes a ViewPlan, as plan_views() gives, or None, not {views!r}")
+        if views is not None and self.config is not None and views.patch_size != self.config.sam.patch_size:
+            raise ModelMeterError(
+                f"the views are planned for patches of {views.patch_size} px, the model has others: "
+                f"plan_views(..., patch_size={self.config.sam.patch_size})"
+            )
         self._views = views
 
     def configure_workload(
@@ -111,11 +122,12 @@ class DeepseekOCRModel(Metrics):
         check_sweep(context_len=context, batch_size=batch, decode_tokens=decode_tokens)
         tokens = None if decode_tokens is None else as_dim(decode_tokens, "decode_tokens", least=0)
         self.set_views(views)
+        self._runs_workload = True  # until the next prefill
         self._workload, self._decode_tokens = (context, batch), tokens
 
-    def start_vision(self, batch_size: Dim = 1) -> None:
-        """Vision of `batch_size` pages of the views set."""
-        batch = as_dim(batch_size, "batch_size")
+    def start_vision(self, batch_size: Dim = None) -> None:
+        """Vision of `batch_size` pages of the views set (default: as configured, 1 without)."""
+        batch = self._batch(batch_size)
         self._need_vision("start_vision()")
         if self._views is None:
             raise ModelMeterError("start_vision() needs views: call set_views(plan_views(width, height)) first")
@@ -130,13 +142,11 @@ class DeepseekOCRModel(Metrics):
         are those of `configure_workload`, a batch of 1 without. Raises when the context is shorter than the image
         tokens, or the cache has other heads or another batch.
         """
-        if context_len is None and self._workload is None:
-            raise ModelMeterError("start_prefill() needs context_len: give it, or call configure_workload() first")
-        if context_len is None and self._workload is not None:
-            context_len, default_batch = self._workload
-        else:
-            default_batch = 1
-        batch = as_dim(default_batch if batch_size is None else batch_size, "batch_size")
+        if context_len is None:
+            if self._workload is None:
+                raise ModelMeterError("start_prefill() needs context_len: give it, or call configure_workload() first")
+            context_len = self._workload[0]
+        batch = self._batch(batch_size)
         self._need_decoder("start_prefill()")
         context = self._context(context_len, self._views)
         check_sweep(context_len=context, batch_size=batch)
@@ -146,7 +156,7 @@ class DeepseekOCRModel(Metrics):
         cache.context_len, cache.decode_len = context, 0
         self._cache = cache
         self._step = Step(mode="prefill", batch=batch, queries=context).with_views(self._views)
-        self._prefills = [self._step]
+        self._prefills, self._runs_workload = [self._step], False
         return cache
 
     def extend_prefill(self, num_tokens: Dim) -> None:
@@ -156,17 +166,20 @@ class DeepseekOCRModel(Metrics):
         check_sweep(num_tokens=tokens, batch_size=cache.batch, context_len=cache.total_len())
         self._step = Step(mode="prefill", batch=cache.batch, queries=tokens, past=cache.total_len())
         self._prefills.append(self._step)
+        self._runs_workload = False
         cache.context_len = cache.context_len + tokens
 
     def start_decode(self, kv_cache: SyntheticKVCache | None = None) -> None:
         """Decode after a prefill, or from a cache that holds one."""
         self._need_decoder("start_decode()")
         if kv_cache is not None:
+            check_is_cache(kv_cache)
             cache = self._adopt(kv_cache, kv_cache.batch)
-            if is_number(cache.total_len()) and cache.total_len() == 0:
+            if not is_symbol(cache.total_len()) and np.any(cache.total_len() == 0):
                 raise ModelMeterError("start_decode() got an empty KV cache: prefill it with start_prefill() first")
             if cache is not self._cache:
-                self._prefills = [Step(mode="prefill", batch=cache.batch, queries=cache.context_len)]
+                self._runs_workload = False
+                self._prefills = [Step(mode="prefill", batch=cache.batch, queries=cache.total_len())]
             self._cache = cache
         cache = self._cached("start_decode()")
         self._step = Step(mode="decode", batch=cache.batch, queries=1)
@@ -206,8 +219,9 @@ class DeepseekOCRModel(Metrics):
     def simulate_run(self, decode_tokens: Dim = None) -> RunCost:
         """The whole run: the prefill done so far (with its chunks) and then `decode_tokens` decode steps.
 
-        Its decode total is the sum over as many `decode_one_token()`. State is not moved. With nothing prefilled yet it
-        runs the workload of `configure_workload`.
+        It decodes from the end of the prefill, whatever has been decoded since: its decode total is the sum over as
+        many `decode_one_token()` from there. State is not moved. With nothing prefilled since `configure_workload` it
+        runs that workload.
         """
         tokens = self._decode_tokens if decode_tokens is None else decode_tokens
         if tokens is None:
@@ -215,7 +229,7 @@ class DeepseekOCRModel(Metrics):
         tokens = as_dim(tokens, "decode_tokens", least=0)
         if not self._prefills and self._workload is None:
             raise ModelMeterError("simulate_run() needs a prefill: call start_prefill(context_len, batch_size) first")
-        prefills = self._prefills or [self._first_prefill()]
+        prefills = [self._first_prefill()] if self._runs_workload or not self._prefills else self._prefills
         last = prefills[-1]
         check_sweep(decode_tokens=tokens, batch_size=last.batch, context_len=last.end)
         cached, per_token = last.end, self.kv_bytes_per_token(last.batch)
@@ -251,6 +265,10 @@ class DeepseekOCRModel(Metrics):
         if step.mode == "decode":
             return attrs.evolve(step, past=self._cached(call).total_len())
         return step
+
+    def _batch(self, batch_size: Dim) -> Dim:
+        configured = 1 if self._workload is None else self._workload[1]
+        return as_dim(configured if batch_size is None else batch_size, "batch_size")
 
     def _context(self, context_len: Dim, views: ViewPlan | None) -> Dim:
         context = as_dim(context_len, "context_len")

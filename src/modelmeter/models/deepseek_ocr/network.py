@@ -21,7 +21,7 @@ from modelmeter.models.deepseek_ocr.llama import RotaryEmbedding
 from modelmeter.models.deepseek_ocr.projector import MlpProjector
 from modelmeter.models.deepseek_ocr.sam import ImageEncoderViT
 from modelmeter.nn.embedding import Embedding
-from modelmeter.nn.token import TokenLayer
+from modelmeter.nn.token import CachedLayer, TokenLayer
 
 
 class VisionTower(Layer):
@@ -174,6 +174,9 @@ class Backbone(Layer):
         self.rotary_emb: Layer | None = None
         if text is not None:
             self.embed_tokens, self.norm, self.rotary_emb = text
+        elif conventions.implementation == "transformers":
+            head_dims = [layer.head_dim for layer in decoder if isinstance(layer, CachedLayer)]
+            self.rotary_emb = RotaryEmbedding(head_dims[0]) if head_dims else None
         self.hidden_size = hidden_size
         self.layers = list(decoder)
 
