@@ -101,6 +101,7 @@ bench: .venv-test/installed
 	@echo "==> Measuring speed"
 	@mkdir -p build
 	$(TEST)/python -m pytest bench --benchmark-only --benchmark-json=build/bench.json $(ARGS)
+	$(TEST)/python bench/summarise.py build/bench.json
 	@echo "Benchmarks done. The figures are in build/bench.json"
 
 docs: .venv-docs/installed

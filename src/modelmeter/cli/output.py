@@ -20,6 +20,8 @@ QuietOption: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Pri
 def write(path: str | Path, text: str, *, quiet: bool) -> None:
     """Write a result to a file (and say so), or to standard output for '-'."""
     if str(path) == "-":
+        if sys.stdout is None:
+            raise ModelMeterError("standard output is closed: name a file in place of -")
         sys.stdout.flush()
         sys.stdout.buffer.write(encoded(text))
         sys.stdout.buffer.flush()

@@ -356,7 +356,6 @@ def test_what_transformers_is_given_is_read_back(sam: SamConfig, decoder: Decode
         "out_channels": "output_channels",
     }
     text = {**attrs.asdict(decoder), "mlp_layer_types": list(decoder.mlp_layer_types)}
-    del text["bytes_per_value"]
     encoder = {theirs.get(key, key): value for key, value in attrs.asdict(clip).items()}
     encoder["intermediate_size"] = encoder.pop("mlp_dim")
     config = UnlimitedOcrConfig(

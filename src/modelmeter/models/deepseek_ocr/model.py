@@ -286,7 +286,7 @@ class DeepseekOCRModel(Metrics):
     def _first_prefill(self) -> Step:
         if self._workload is None:
             raise ModelMeterError("configure_workload() was not called")
-        context, batch = self._workload
+        context, batch = self._context(self._workload[0], self._views), self._workload[1]
         self._need_decoder("simulate_run()")
         return Step(mode="prefill", batch=batch, queries=context).with_views(self._views)
 
