@@ -61,7 +61,8 @@ def test_csv_holds_the_numbers_of_json(which, request):
             assert int(row[field]) == stage[field]
         for field in STAGE_FIELDS:
             assert float(row[field]) == stage[field]
-        known = {*page, "grid_columns", "grid_rows", "stage", *EXACT_FIELDS, *STAGE_FIELDS}
+        assert row["conventions"].startswith("implementation=vendor attention=")
+        known = {*page, "grid_columns", "grid_rows", "stage", *EXACT_FIELDS, *STAGE_FIELDS, "conventions"}
         assert set(row) == known - {"grid", "views", "stages"}
 
 

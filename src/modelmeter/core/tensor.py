@@ -86,7 +86,9 @@ class Tensor:
     def nbytes(self) -> Dim:
         """Bytes of this view (a slice is charged its own size)."""
         if self._nbytes is None:
-            self._nbytes = size_of(self.shape, self.dtype.itemsize)
+            numel = self.numel
+            itemsize = self.dtype.itemsize
+            self._nbytes = numel * itemsize if type(numel) is int else size_of(self.shape, itemsize)
         return self._nbytes
 
     def view(self, *shape: Dim) -> "Tensor":

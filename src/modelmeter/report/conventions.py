@@ -26,5 +26,6 @@ def _vision(conventions: Conventions) -> str:
 
 def _coverage(conventions: Conventions) -> str:
     if conventions.coverage == "expected":
-        return "expert weights read: the expected number that uniform routing reaches, rounded once an operator"
+        masks = ", and what their masks are searched for" if conventions.implementation == "transformers" else ""
+        return f"expert weights read{masks}: the expected number that uniform routing reaches, rounded once an operator"
     return f"expert weights read: coverage {conventions.coverage}"

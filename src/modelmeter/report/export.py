@@ -73,13 +73,14 @@ def to_csv(analysis: Analysis) -> str:
     out = io.StringIO()
     head = ["source", "page", "width", "height", "mode", "grid_columns", "grid_rows", "image_tokens", "context_len"]
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*head, "stage", *EXACT_FIELDS, *STAGE_FIELDS])
+    writer.writerow([*head, "stage", *EXACT_FIELDS, *STAGE_FIELDS, "conventions"])
+    chosen = " ".join(f"{name}={value}" for name, value in attrs.asdict(analysis.conventions).items())
     for result in analysis.pages:
         page, views = result.page, result.views
         place = [page.source, page.number, page.width, page.height, views.mode, *views.grid]
         for name in STAGES:
             numbers = stage_numbers(result.stages[name].cost)
-            writer.writerow([*place, views.image_tokens, result.context_len, name, *numbers.values()])
+            writer.writerow([*place, views.image_tokens, result.context_len, name, *numbers.values(), chosen])
     return out.getvalue()
 
 

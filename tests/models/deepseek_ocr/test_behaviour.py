@@ -925,3 +925,19 @@ def test_costs_cannot_be_asked_inside_a_forward():
     with pytest.raises(ModelMeterError, match=r"forward\(\) must not ask for costs"):
         model.cost()
     assert started("prefill", 5).cost().counted_flops > 0
+
+
+@pytest.mark.parametrize("implementation", ["vendor", "transformers"])
+@pytest.mark.parametrize("attention", ["eager", "flash"])
+def test_given_layers_bring_their_conventions(implementation, attention):
+    """A model of twins counts what the whole model's layers count; others than theirs are refused."""
+    whole = DeepseekOCRModel.from_config(implementation=implementation, attention=attention)
+    layers = whole.network.model.layers
+    model = DeepseekOCRModel.from_layers(None, layers)
+    assert model.conventions == whole.conventions
+    for each in (whole, model):
+        each.start_prefill(100, 2)
+    decoder = [each.trace().by_layer() for each in (whole, model)]
+    assert decoder[0]["model.layers.3"] == decoder[1]["model.layers.3"]
+    with pytest.raises(ModelMeterError, match="other conventions"):
+        DeepseekOCRModel.from_layers(None, layers, causal="triangle")

@@ -15,6 +15,7 @@ from modelmeter.core.metrics import Metrics
 from modelmeter.core.recorder import RecordOptions, Segment
 from modelmeter.core.trace import Trace
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig, make_conventions
+from modelmeter.models.deepseek_ocr.deepseek_v2 import DeepseekV2DecoderLayer
 from modelmeter.models.deepseek_ocr.engine import Engine, OperationMode, Step
 from modelmeter.models.deepseek_ocr.network import (
     Backbone,
@@ -66,8 +67,10 @@ class DeepseekOCRModel(Metrics):
         """A model of given layers. `decoder_layer` is one layer, repeated `num_decoder_layers` times, or a sequence.
 
         The vision layer is called once for each batch of views, a decoder layer as `layer(x, positions, mask, past)`.
+        Conventions left out are the decoder layers' own.
         """
         chosen = make_conventions(conventions).check(DeepseekOCRConfig())
+        chosen = _layers_conventions(decoder_layer, chosen, given=bool(conventions))
         given = [vision_layer, head, *([decoder_layer] if isinstance(decoder_layer, Layer) else decoder_layer)]
         for layer in given:
             if layer is not None and not isinstance(layer, Layer):
@@ -318,3 +321,12 @@ class DeepseekOCRModel(Metrics):
     def _need_decoder(self, call: str) -> None:
         if not self.network.model.layers:
             raise ModelMeterError(f"{call} needs decoder layers: this model was built without any")
+
+
+def _layers_conventions(layers: Layer | Sequence[Layer], chosen: Conventions, *, given: bool) -> Conventions:
+    """`chosen` if given, else the layers' own. Raises where layers differ, or say otherwise than what is given."""
+    several = [layers] if isinstance(layers, Layer) else layers
+    own = {layer.conventions for layer in several if isinstance(layer, DeepseekV2DecoderLayer)}
+    if len(own) > 1 or (given and own - {chosen}):
+        raise ModelMeterError("from_layers(): the decoder layers were built with other conventions: build them alike")
+    return own.pop() if own else chosen
