@@ -143,8 +143,9 @@ class Recorder:
         """A new tensor in new memory, given back when its last view dies."""
         out = Tensor(shape, dtype, role, None, needs_grad)
         if role == "activation":
-            out.storage = Storage(self, out.nbytes)
-            self.open.events.append((1, out.storage.nbytes))
+            nbytes = out.nbytes
+            out.storage = Storage(self, nbytes)
+            (self.segment or self.open).events.append((1, nbytes))
         return out
 
     @property

@@ -86,9 +86,10 @@ class Tensor:
     def nbytes(self) -> Dim:
         """Bytes of this view (a slice is charged its own size)."""
         if self._nbytes is None:
-            numel = self.numel
-            itemsize = self.dtype.itemsize
-            self._nbytes = numel * itemsize if type(numel) is int else size_of(self.shape, itemsize)
+            if self._numel is None:
+                self._numel = size_of(self.shape, 1)
+            whole, itemsize = self._numel, self.dtype.itemsize
+            self._nbytes = whole * itemsize if type(whole) is int else size_of(self.shape, itemsize)
         return self._nbytes
 
     def view(self, *shape: Dim) -> "Tensor":
