@@ -227,8 +227,8 @@ def test_what_is_filled_is_written_and_what_is_empty_is_not():
 def test_index_add_adds_rows_in_place():
     cost = cost_of(ops.index_add, (10, 8), (30, 8))
     assert cost.cuda_flops == 30 * 8
-    assert cost.activation_read_bytes == 2 * (80 + 240)
-    assert cost.activation_write_bytes == 2 * 80
+    assert cost.activation_read_bytes == 2 * (240 + 240)  # 30 rows to add, and the 30 they are added to
+    assert cost.activation_write_bytes == 2 * 240
 
 
 def test_a_resize_counts_what_it_writes():

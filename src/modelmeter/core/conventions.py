@@ -33,6 +33,7 @@ FLOPS_PER_ELEMENT: dict[str, int] = {
     "mean": 1,  # one addition for each element read
     "sum": 1,
     "max": 1,
+    "index_add": 1,  # one addition for each element added
     "topk": 1,  # one comparison for each element read, the least any selection needs
     "argsort": 1,
     "_upsample_bicubic2d_aa": 32,  # for each output: 16 neighbours, a multiplication and an addition each

@@ -193,6 +193,15 @@ def power(numerator: int, denominator: int, exponent: Dim) -> Dim:
     return (numerator / denominator) ** exponent
 
 
+def whole_above(value: Dim) -> Dim:
+    """The least whole number that `value` does not exceed by more than a rounding error; a symbol as it is."""
+    if is_symbol(value):
+        return value
+    if is_number(value):
+        return math.ceil(value - 1e-9)
+    return np.ceil(value - 1e-9)
+
+
 def rounded(value: Dim) -> Dim:
     """A real number rounded half to even; arrays and symbols stay real."""
     return round(value) if is_number(value) else value

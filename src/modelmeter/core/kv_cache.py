@@ -9,6 +9,7 @@ from modelmeter.core.dims import Dim, as_dim, exact_plus, exact_times, is_number
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.ops import cat
 from modelmeter.core.pricing import move
+from modelmeter.core.recorder import current
 from modelmeter.core.tensor import Tensor
 
 CacheStyle: TypeAlias = Literal["concat", "in_place"]
@@ -44,7 +45,9 @@ class PastKV:
         if is_number(self.length) and self.length == 0:
             return cat((new,), shape, role="kv")
         old = Tensor((batch, heads, self.length, width), new.dtype, "kv")
-        return cat((old, new), shape, role="kv")
+        both = cat((old, new), shape, role="kv")
+        current("PastKV").drop(old.nbytes)
+        return both
 
 
 class HasKVHeads(Protocol):

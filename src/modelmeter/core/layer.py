@@ -11,7 +11,7 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.evaluate import Run, evaluate, fold
 from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.metrics import Metrics
-from modelmeter.core.recorder import Recorder, RecordOptions, Segment, current
+from modelmeter.core.recorder import CALLED, Recorder, RecordOptions, Segment, current
 from modelmeter.core.tensor import BF16, INT64, DType, Storage, Tensor
 from modelmeter.core.trace import Trace
 
@@ -114,7 +114,7 @@ class Layer(Metrics):
             segment, described = found
             out = _rebuild(described, args, recorder)
         parent.items.append(segment)
-        parent.events.append((0, segment))
+        parent.events.append((CALLED, segment))
         return out
 
     def trace(self, *, elementwise: bool = True, grad: bool = False, frozen_weights: bool = False) -> Trace:
@@ -166,8 +166,13 @@ class Layer(Metrics):
                     if isinstance(child, Layer):
                         yield f"{name}.{i}", child
 
-    def child_names(self, child: "Layer") -> list[str]:
-        """The names under which `child` is listed here, in order."""
+    def path_of(self, child: "Layer", nth: int, path: str) -> str:
+        """The path of the `nth` call of `child`, this layer's being `path`; equal layers answer in listed order."""
+        names = self._child_names(child)
+        name = names[nth % len(names)]
+        return f"{path}.{name}" if path and name else path or name
+
+    def _child_names(self, child: "Layer") -> list[str]:
         if self._names is None:
             self._names = {}
             for name, layer in self.named_children():

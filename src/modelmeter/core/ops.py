@@ -176,8 +176,11 @@ def gather(x: Tensor, indices: Tensor, shape: Shape, *, read_bytes: Dim = None, 
 
 
 def index_add(into: Tensor, rows: Tensor) -> Tensor:
-    """Add `rows` [r n] to the rows of `into` [t n] that they belong to, in place; r * n additions."""
-    return elementwise("index_add_", (into, rows), into.shape, into.dtype, rows.numel, into=into)[0]
+    """Add `rows` [r n] to the rows of `into` [t n] that they belong to, in place: each is read, added to and written."""
+    same_rows = rows.narrow(*rows.shape)
+    flops = _flops("index_add", rows.numel)
+    elementwise("index_add", (same_rows, rows), rows.shape, into.dtype, flops, into=same_rows, saves=(1,))
+    return into
 
 
 def fill(name: str, shape: Shape, dtype: DType) -> Tensor:

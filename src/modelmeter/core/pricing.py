@@ -6,7 +6,7 @@ from typing import Any
 from modelmeter.core.cost import add
 from modelmeter.core.dims import Dim
 from modelmeter.core.op import Numbers, Op
-from modelmeter.core.recorder import Recorder, Segment, current
+from modelmeter.core.recorder import TAKEN, Recorder, Segment, current
 from modelmeter.core.tensor import DType, Role, Shape, Storage, Tensor
 
 _NONE: Dim = 0  # the first bytes of a role take its place: an array is not added to nothing
@@ -191,7 +191,7 @@ def _only_when(recorder: Recorder, result: Tensor, source: Tensor, when: Dim) ->
         return
     recorder.open.events.pop()
     storage.nbytes = storage.nbytes * when
-    recorder.open.events.append((1, storage.nbytes))
+    recorder.open.events.append((TAKEN, storage.nbytes))
     if origin is not None:
         shared = Storage(recorder, origin.nbytes * (1 - when), origin.base)
         origin.nbytes, origin.base = origin.nbytes * when, shared

@@ -16,12 +16,15 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.op import Op
 from modelmeter.core.tensor import DType, Role, Shape, Storage, Tensor
 
+CALLED, TAKEN, GIVEN_BACK, CACHED, DROPPED = range(5)
+"""What happens to memory: a child's call; an activation comes or goes; the KV cache gains or loses bytes."""
+
 
 class Owner(Protocol):
     """What a segment needs of the layer whose call it is."""
 
-    def child_names(self, child: Any) -> list[str]:
-        """The names under which `child` is listed here, in order."""
+    def path_of(self, child: Any, nth: int, path: str) -> str:
+        """The module path of the `nth` call of `child` here, where this layer's own path is `path`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +45,7 @@ class Segment:
         self.layer = layer
         self.plain = plain  # all its numbers are Python ints
         self.items: list[Op | Segment] = []
-        self.events: list[tuple[int, Any]] = []  # (1 | -1, bytes) taken | given back; (0, child)
+        self.events: list[tuple[int, Any]] = []  # (TAKEN | GIVEN_BACK | CACHED | DROPPED, bytes); (CALLED, child)
         self.saved: list[Dim] = []  # bytes kept for backward, each storage once
         self._numbers: tuple[Dim, ...] | None = None
         self._backward_numbers: tuple[Dim, ...] | None = None
@@ -75,34 +78,39 @@ class Segment:
 
     def peak(self) -> tuple[Dim, Dim]:
         """(bytes still held at the end, largest number of bytes held at once), both relative to the start."""
-        if self._peak is None and self.plain:
-            self._peak = self._plain_peak()
         if self._peak is None:
-            live: Dim = 0
-            candidates: list[Dim] = [0]
-            for sign, what in self.events:
-                if sign == 1:
-                    live = add(live, what)
-                    candidates.append(live)
-                elif sign == -1:
-                    live = live - what
-                else:
-                    net, top = what.peak()
-                    candidates.append(add(live, top))
-                    live = add(live, net)
-            self._peak = (live, largest(candidates))
+            self._peak = self._plain_peak() if self.plain else self._fold_memory(Segment.peak, with_cache=False)
         return self._peak
+
+    def peak_with_cache(self) -> tuple[Dim, Dim]:
+        """`peak` of activations and KV cache together, the cache beyond what it held at the start."""
+        return self._fold_memory(Segment.peak_with_cache, with_cache=True)
+
+    def _fold_memory(self, of: "Callable[[Segment], tuple[Dim, Dim]]", *, with_cache: bool) -> tuple[Dim, Dim]:
+        live: Dim = 0
+        candidates: list[Dim] = [0]
+        for event, what in self.events:
+            if event == CALLED:
+                net, top = of(what)
+                candidates.append(add(live, top))
+                live = add(live, net)
+            elif event == TAKEN or (event == CACHED and with_cache):
+                live = add(live, what)
+                candidates.append(live)
+            elif event == GIVEN_BACK or (event == DROPPED and with_cache):
+                live = live - what
+        return live, largest(candidates)
 
     def _plain_peak(self) -> tuple[int, int]:
         """`peak` in Python ints."""
         live = top = 0
-        for sign, what in self.events:
-            if sign == 1:
+        for event, what in self.events:
+            if event == TAKEN:
                 live += what
                 top = max(top, live)
-            elif sign == -1:
+            elif event == GIVEN_BACK:
                 live -= what
-            else:
+            elif event == CALLED:
                 net, above = what.peak()
                 top = max(top, live + above)
                 live += net
@@ -145,8 +153,14 @@ class Recorder:
         if role == "activation":
             nbytes = out.nbytes
             out.storage = Storage(self, nbytes)
-            (self.segment or self.open).events.append((1, nbytes))
+            (self.segment or self.open).events.append((TAKEN, nbytes))
+        elif role == "kv":
+            self.open.events.append((CACHED, out.nbytes))
         return out
+
+    def drop(self, num_bytes: Dim) -> None:
+        """The KV cache lets go of `num_bytes`."""
+        self.open.events.append((DROPPED, num_bytes))
 
     @property
     def open(self) -> Segment:
@@ -158,7 +172,7 @@ class Recorder:
     def freed(self, num_bytes: Dim) -> None:
         """Called by a storage at its end of life; after the recording it no longer matters."""
         if self.segment is not None:
-            self.segment.events.append((-1, num_bytes))
+            self.segment.events.append((GIVEN_BACK, num_bytes))
 
     @contextmanager
     def untracked(self) -> Iterator[None]:
@@ -166,6 +180,13 @@ class Recorder:
         segment, mark = self.open, len(self.open.events)
         yield
         del segment.events[mark:]
+
+    @contextmanager
+    def unpriced(self) -> Iterator[None]:
+        """What runs inside costs nothing but its memory: the caller has accounted for the rest."""
+        segment, mark, kept = self.open, len(self.open.items), len(self.open.saved)
+        yield
+        del segment.items[mark:], segment.saved[kept:]
 
     def keep(self, tensor: Tensor) -> None:
         """Keep a tensor for backward: its storage counts once."""

@@ -19,10 +19,21 @@ class OpTotal:
 
 
 @attrs.frozen
+class Unpriced:
+    """An operator without a declared price: its bytes are counted, its FLOPs are not."""
+
+    name: str
+    path: str
+    calls: int
+
+
+@attrs.frozen
 class Trace:
     """What ran, in order, under the real module's paths. Everything else is a sum over it."""
 
     root: Segment = attrs.field(repr=False)
+    unpriced: tuple[Unpriced, ...] = ()
+    """Operators of a real module that have no declared price; a twin has none: there they are errors."""
 
     @property
     def total(self) -> Cost:
@@ -43,6 +54,11 @@ class Trace:
     def peak_bytes(self) -> Dim:
         """Largest number of activation bytes alive at once, the inputs included."""
         return self.root.peak()[1]
+
+    @property
+    def peak_with_cache_bytes(self) -> Dim:
+        """`peak_bytes` together with what the KV cache gains, a copy made of it while it grows included."""
+        return self.root.peak_with_cache()[1]
 
     def operators(self) -> Iterator[tuple[str, Op]]:
         """(module path, operator) in the order they ran, every layer listed."""
@@ -103,13 +119,11 @@ def _walk(path: str, segment: Segment) -> Iterator[tuple[str, Op | Segment]]:
         if isinstance(item, Op):
             yield path, item
             continue
-        layer, name = item.layer, ""
-        if segment.layer is not None and layer is not None:
-            names = segment.layer.child_names(layer)
-            nth = calls.get(id(layer), 0)
-            calls[id(layer)] = nth + 1
-            name = names[nth % len(names)]
-        below = f"{path}.{name}" if path and name else path or name
-        if name:
+        below = path
+        if segment.layer is not None and item.layer is not None:
+            nth = calls.get(id(item.layer), 0)
+            calls[id(item.layer)] = nth + 1
+            below = segment.layer.path_of(item.layer, nth, path)
+        if below != path:
             yield below, item
         yield from _walk(below, item)

@@ -88,6 +88,9 @@ def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     positions, queries, width = cos.shape
     cos = cos.view(positions, 1, queries, width)
     sin = sin.view(positions, 1, queries, width)
-    half = x.narrow(*x.shape[:-1], width // 2)
-    rotated = ops.cat((ops.unary("neg", half), half), x.shape)
-    return ops.binary("add", ops.binary("mul", x, cos), ops.binary("mul", rotated, sin))
+    return ops.binary("add", ops.binary("mul", x, cos), ops.binary("mul", _rotate_half(x), sin))
+
+
+def _rotate_half(x: Tensor) -> Tensor:
+    half = x.narrow(*x.shape[:-1], x.shape[-1] // 2)
+    return ops.cat((ops.unary("neg", half), half), x.shape)

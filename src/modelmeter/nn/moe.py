@@ -3,7 +3,7 @@
 from typing import Literal, TypeAlias
 
 from modelmeter.core import ops
-from modelmeter.core.dims import Dim, is_number, maximum, minimum, power, rounded
+from modelmeter.core.dims import Dim, maximum, minimum, power, rounded, whole_above
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.layer import Layer, Parameter
 from modelmeter.core.tensor import Tensor
@@ -56,7 +56,8 @@ class ExpertLinear(Layer):
 
 
 def rows_of_one_expert(rows: Dim, hit: Dim) -> Dim:
-    """The largest share of rows an expert gets when they are balanced; what a loop over experts holds at a time."""
-    if is_number(rows) and is_number(hit):
-        return -int(-rows // maximum(hit, 1))
-    return rows / maximum(hit, 1)
+    """The largest share of rows an expert gets when they are balanced; what a loop over experts holds at a time.
+
+    A symbol's is not rounded up.
+    """
+    return whole_above(rows / maximum(hit, 1))

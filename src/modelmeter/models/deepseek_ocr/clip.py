@@ -41,7 +41,7 @@ class CLIPVisionEmbeddings(Layer):
     def forward(self, features: Tensor) -> Tensor:
         batch, width, rows, columns = features.shape
         tokens = rows * columns
-        first = self.class_embedding.read().narrow(batch, 1, width)
+        first = self.class_embedding.read().narrow(1, 1, width)  # expanded to the batch: one row is read
         x = ops.cat((first, features.view(batch, tokens, width)), (batch, tokens + 1, width))
         return ops.binary("add", x, self._positions(rows, columns))
 
@@ -101,7 +101,8 @@ class NoTPAttention(TokenLayer):
         else:
             q, k, v = self.q_proj(x).view(*heads), self.k_proj(x).view(*heads), self.v_proj(x).view(*heads)
         if self.conventions.vision_sdpa:
-            return self.out_proj(merge_heads(flash_attention(q, k, v))), None
+            # The kernel's output is laid out as its query, which is a view of [b s h d]: merging heads copies nothing.
+            return self.out_proj(flash_attention(q, k, v).view(*x.shape)), None
         several = not_one(batch)
         out, weights = eager_attention(q, k, v, copies=(several, several, several))
         return self.out_proj(merge_heads(out)), weights
@@ -149,6 +150,7 @@ class VitModel(Layer):
         self.embeddings = CLIPVisionEmbeddings(config, conventions)
         self.transformer = NoTPTransformer(config, conventions)
         self.pre_layrnorm = LayerNorm(config.width)
+        self.rebinds = conventions.implementation == "transformers"  # as in the block
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         side, batch = sizes
@@ -157,4 +159,6 @@ class VitModel(Layer):
     def forward(self, features: Tensor) -> Tensor:
         x = self.embeddings(features)
         hidden_states = self.pre_layrnorm(x)
+        if self.rebinds:
+            del x
         return self.transformer(hidden_states)

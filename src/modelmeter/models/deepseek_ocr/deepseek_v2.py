@@ -128,8 +128,21 @@ class Experts(Layer):
         ops.reduce("sum", one_hot, (experts + 1,))
         # Each expert's tokens are looked for in its [k t] slice of the one-hot mask.
         slice_bytes = rounded(top_k * tokens * INT64.itemsize * hit)
+        recorder = current("Experts")
+        if self.conventions.experts == "grouped":
+            return self._add_rows(final, x, weights, one_hot, slice_bytes, rows, hit)
+        with recorder.untracked():
+            self._add_rows(final, x, weights, one_hot, slice_bytes, rows, hit)
+        with recorder.unpriced():
+            self._add_rows(final, x, weights, one_hot, slice_bytes, rows_of_one_expert(rows, hit), hit)
+        return final
+
+    def _add_rows(
+        self, final: Tensor, x: Tensor, weights: Tensor, one_hot: Tensor, slice_bytes: Dim, rows: Dim, hit: Dim
+    ) -> Tensor:
+        """The loop's body for `rows` rows: all of them is what it costs, one expert's is the memory it takes."""
         position = ops.move("nonzero", (one_hot,), (rows, 2), INT64, read_bytes=slice_bytes)
-        outs = self._run(ops.gather(x, position, (rows, hidden)), hit)
+        outs = self._swiglu(ops.gather(x, position, (rows, x.shape[1])), hit)
         picked = ops.gather(weights, position, (rows, 1))
         weighted = ops.cast(ops.binary("mul", outs, picked, dtype=FP32), x.dtype)
         return ops.index_add(final, weighted)
@@ -140,12 +153,10 @@ class Experts(Layer):
         if self.conventions.experts == "grouped":
             return self._swiglu(rows, hit)
         out = recorder.take(rows.shape, rows.dtype, needs_grad=rows.needs_grad)
-        width = self.config.moe_intermediate_size
-        share = rows_of_one_expert(rows.shape[0], hit)
-        scratch = recorder.take((4, share, width), BF16)  # gate, up, silu(gate) and their product
         with recorder.untracked():
             self._swiglu(rows, hit)
-        del scratch
+        with recorder.unpriced():
+            self._swiglu(rows.narrow(rows_of_one_expert(rows.shape[0], hit), rows.shape[1]), hit)
         return out
 
     def _swiglu(self, rows: Tensor, hit: Dim) -> Tensor:

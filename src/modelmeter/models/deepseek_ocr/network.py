@@ -72,7 +72,7 @@ class ImageTokens(Layer):
                 laid_out = ops.clone(view, (batch, height, width, hidden))
             else:
                 laid_out = view.view(batch, height, width, hidden)
-            newline = self.image_newline.read().narrow(batch, height, 1, hidden)
+            newline = self.image_newline.read().narrow(batch, 1, 1, hidden)  # expanded to the rows: read once a page
             with_newlines = (batch, height, width + 1, hidden)
             parts.append(ops.cat((laid_out, newline), with_newlines))
         total = 1 + sum(part.shape[1] * part.shape[2] for part in parts)

@@ -7,10 +7,10 @@ differ; "transformers" has an eager core as well and resizes relative-position t
 from typing import Any, Unpack
 
 from modelmeter.core import ops
-from modelmeter.core.dims import Dim, ceil_div, not_one, same
+from modelmeter.core.dims import Dim, ceil_div, not_one, same, same_shape
 from modelmeter.core.layer import InputSize, Layer, Parameter
 from modelmeter.core.recorder import Recorder
-from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
+from modelmeter.core.tensor import BF16, FP32, INT64, Shape, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, SamConfig
 from modelmeter.nn.activation import GELU
 from modelmeter.nn.attention import flash_attention
@@ -87,9 +87,11 @@ class Attention(_GridLayer):
         in_front = ops.clone(qkv, (3, batch * heads, tokens, self.head_dim), when=not_one(batch))
         q = k = v = in_front.narrow(batch * heads, tokens, self.head_dim)
         del in_front
-        core = self._sdpa if self.conventions.vision_sdpa else self._eager
-        out = core(q, k, v, (batch, height, width))
-        out = ops.clone(out, (batch, height, width, channels))
+        sdpa = self.conventions.vision_sdpa
+        out = (self._sdpa if sdpa else self._eager)(q, k, v, (batch, height, width))
+        # The kernel's output is laid out as its query: heads behind tokens where that is a view of one grid's qkv.
+        copied = not_one(batch) if sdpa else 1
+        out = ops.clone(out.view(batch, height, width, channels), when=copied)
         return self.proj(out)
 
     def _eager(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[Dim, Dim, Dim]) -> Tensor:
@@ -138,7 +140,7 @@ class Attention(_GridLayer):
         elif not same(table.shape[0], rows):
             resized = ops.resize("upsample_linear1d", ops.cast(table, FP32), (rows, self.head_dim))
             table = ops.cast(resized, BF16)
-        coordinates = [ops.cast(ops.fill("arange", (side,), INT64), FP32) for _ in range(2)]
+        coordinates = [ops.unary("mul", ops.fill("arange", (side,), INT64), dtype=FP32) for _ in range(2)]
         queries, keys = coordinates[0].view(side, 1), coordinates[1].view(1, side)
         distance = ops.unary("add", ops.binary("sub", queries, keys))
         return ops.gather(table, ops.cast(distance, INT64), (side, side, self.head_dim))
@@ -161,25 +163,32 @@ class Block(_GridLayer):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x
         x = self.norm1(x)
-        x = self._in_windows(x) if self.window_size else self.attn(x)
+        if self.window_size:
+            x = self._partition(x)
+        x = self.attn(x)
+        if self.window_size:
+            x = self._unpartition(x, shortcut.shape)
         x = ops.binary("add", shortcut, x)
         return ops.binary("add", x, self.mlp(self.norm2(x)))
 
-    def _in_windows(self, x: Tensor) -> Tensor:
-        """Attention on a grid padded up to whole windows: projections and attention run on the padding too."""
-        batch, height, width, channels = x.shape
-        window = self.window_size
-        rows, columns = ceil_div(height, window), ceil_div(width, window)
-        padded = (batch, rows * window, columns * window, channels)
-        is_padded = not (same(padded[1], height) and same(padded[2], width))
-        if is_padded:
+    def _partition(self, x: Tensor) -> Tensor:
+        """A grid padded up to whole windows, as windows: projections and attention run on the padding too."""
+        padded, windows = self._padded(x.shape)
+        if not same_shape(padded, x.shape):
             x = ops.move("constant_pad_nd", (x,), padded, x.dtype)
-        x = ops.clone(x, (batch * rows * columns, window, window, channels))
-        x = self.attn(x)
+        return ops.clone(x, (windows, self.window_size, self.window_size, x.shape[-1]))
+
+    def _unpartition(self, x: Tensor, grid: Shape) -> Tensor:
+        """Windows as a grid, without the padding."""
+        padded, _ = self._padded(grid)
         x = ops.clone(x, padded)
-        if is_padded:
-            x = ops.clone(x.narrow(batch, height, width, channels))
-        return x
+        return x if same_shape(padded, grid) else ops.clone(x.narrow(*grid))
+
+    def _padded(self, grid: Shape) -> tuple[Shape, Dim]:
+        """The shape of a grid padded up to whole windows, and their number."""
+        batch, height, width, channels = grid
+        rows, columns = ceil_div(height, self.window_size), ceil_div(width, self.window_size)
+        return (batch, rows * self.window_size, columns * self.window_size, channels), batch * rows * columns
 
 
 class LayerNorm2d(Layer):

@@ -1,0 +1,198 @@
+"""transformers 5's UnlimitedOcr as DeepSeek-OCR: the same architecture, built from a configuration without weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, TypeAlias
+
+import torch
+import transformers
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import DynamicCache, UnlimitedOcrConfig, UnlimitedOcrForConditionalGeneration
+
+from modelmeter.live.adapter import Call
+from modelmeter.live.datafree import DataFree, balanced_experts, outputs_replaced
+from modelmeter.live.names import from_transformers
+from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
+from modelmeter.models.deepseek_ocr.views import ViewPlan
+from modelmeter.nn.attention import AttentionKind
+
+BF16 = torch.bfloat16
+ExpertsRun: TypeAlias = Literal["eager", "batched_mm", "grouped_mm"]
+_ATTENTION = {"eager": "eager", "flash": "sdpa"}
+
+
+class UnlimitedOcr:
+    """The real model without data: on meta, or with sdpa on fake CPU tensors, as on meta sdpa is taken apart.
+
+    `experts` is how the routed experts run: a loop ("eager"), or one product for all.
+    """
+
+    def __init__(
+        self, config: DeepseekOCRConfig, attention: AttentionKind = "eager", experts: ExpertsRun = "eager"
+    ) -> None:
+        self.config = config
+        self.attention = attention
+        self.experts = experts
+        self._fake = FakeTensorMode(allow_non_fake_inputs=True) if attention == "flash" else None
+        self.device = "cpu" if self._fake else "meta"
+        with self._on_device():
+            self.model = build(config_like(config), attention=_ATTENTION[attention], experts=experts)
+        language = self.model.model.language_model
+        self._routers: list[nn.Module] = [
+            layer.mlp.gate
+            for layer, kind in zip(language.layers, config.decoder.mlp_layer_types, strict=True)
+            if kind == "sparse"
+        ]
+
+    @property
+    def name(self) -> str:
+        """What it is, for reports."""
+        where = "fake CPU tensors" if self._fake else "meta"
+        return f"transformers {transformers.__version__} UnlimitedOcr ({_ATTENTION[self.attention]}) on {where}"
+
+    @property
+    def conventions(self) -> Conventions:
+        """How the twin is run: balanced routing reaches min(E, k * tokens) experts."""
+        return Conventions(
+            implementation="transformers",
+            attention=self.attention,
+            experts="loop" if self.experts == "eager" else "grouped",
+            coverage="max",
+        )
+
+    def rename(self, path: str) -> str:
+        """The vendor's path."""
+        return from_transformers(path)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Without data, and with balanced routing."""
+        with self._fake or nullcontext(), outputs_replaced(self._routers, _balance), DataFree():
+            yield
+
+    def vision(self, views: ViewPlan, batch: int) -> Call:
+        """`get_image_features`: the towers, the projector, newlines and separators."""
+        images = self._images(views, batch)
+        return Call(lambda: self.model.model.get_image_features(**images), images, at=self.model.model)
+
+    def prefill(self, context_len: int, batch: int) -> Call:
+        """A forward pass of ids and an attention mask of ones, as `generate` makes it."""
+        return self._forward(self._ids(batch, context_len), context_len)
+
+    def page(self, views: ViewPlan, context_len: int, batch: int) -> Call:
+        """The same with image tokens among the ids: their number is looked at, so the ids have data."""
+        ids = torch.zeros(batch, context_len, dtype=torch.long)
+        ids[:, : views.image_tokens] = self.model.config.image_token_id
+        return self._forward(ids, context_len, **self._images(views, batch))
+
+    def decode(self, cached: int, batch: int, cache: Any = None) -> Call:
+        """A forward pass of one token onto a cache that holds `cached`."""
+        cache = cache or self._cache(cached, batch)
+        return self._forward(self._ids(batch, 1), cached + 1, past_key_values=cache)
+
+    def _cache(self, cached: int, batch: int) -> DynamicCache:
+        cache = DynamicCache(config=self.model.config.text_config)
+        decoder = self.config.decoder
+        shape = (batch, decoder.num_key_value_heads, cached, decoder.head_dim)
+        with self._on_device():
+            for layer in range(decoder.num_hidden_layers):
+                cache.update(self._empty(*shape), self._empty(*shape), layer)
+        return cache
+
+    def _forward(self, ids: torch.Tensor, keys: int, **more: Any) -> Call:
+        # With data the mask of ones can be seen through: sdpa then takes none. An eager core is given one anyway.
+        mask = torch.ones(ids.shape[0], keys, dtype=torch.long, device="cpu" if self._fake else "meta")
+        arguments = {"input_ids": ids, "attention_mask": mask, "use_cache": True, **more}
+        return Call(lambda: self.model(**arguments), arguments, cache=arguments.get("past_key_values"))
+
+    def _images(self, views: ViewPlan, batch: int) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"pixel_values": self._pixels(batch, views.base_size)}
+        if views.num_tiles and views.tile_size:
+            arguments |= {
+                "pixel_values_local": self._pixels(batch * views.num_tiles, views.tile_size),
+                "num_local_patches": [views.num_tiles] * batch,
+                "patches_grid": [list(views.grid)] * batch,
+            }
+        return arguments
+
+    def _pixels(self, number: int, side: int) -> torch.Tensor:
+        return self._empty(number, self.config.sam.in_channels, side, side)
+
+    def _ids(self, batch: int, tokens: int) -> torch.Tensor:
+        return self._empty(batch, tokens, dtype=torch.long)
+
+    def _empty(self, *shape: int, dtype: torch.dtype = BF16) -> torch.Tensor:
+        with self._on_device():
+            return torch.empty(*shape, dtype=dtype, device=self.device)
+
+    def _on_device(self) -> Any:
+        return self._fake or torch.device("meta")
+
+
+def _balance(router: nn.Module, output: Any) -> Any:
+    logits, weights, _ = output
+    return logits, weights, balanced_experts(weights.shape[0], router.top_k, router.num_experts)
+
+
+def build(
+    config: UnlimitedOcrConfig, attention: str = "eager", experts: ExpertsRun = "eager"
+) -> UnlimitedOcrForConditionalGeneration:
+    """The real model in bf16, on the device in force. SAM picks its attention class here: later it cannot be changed."""
+    vision = config.vision_config
+    for part in (config, config.text_config, vision, vision.sam_config, vision.encoder_config):
+        part._attn_implementation = attention
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(BF16)
+    try:
+        model = UnlimitedOcrForConditionalGeneration(config)
+    finally:
+        torch.set_default_dtype(before)
+    for part in (model.config, model.config.text_config):
+        part._experts_implementation = experts
+    return model.eval()
+
+
+def config_like(config: DeepseekOCRConfig) -> UnlimitedOcrConfig:
+    """A configuration, number by number, as transformers'; attention runs over the full context and a plain cache."""
+    sam, clip, decoder = config.sam, config.clip, config.decoder
+    text = {
+        "layer_types": ["full_attention"] * decoder.num_hidden_layers,
+        "sliding_window": 32768,
+        "mlp_layer_types": list(decoder.mlp_layer_types),
+    }
+    same = (
+        "hidden_size intermediate_size moe_intermediate_size num_hidden_layers num_attention_heads num_key_value_heads "
+        "n_routed_experts n_shared_experts num_experts_per_tok vocab_size attention_bias mlp_bias topk_method n_group "
+        "topk_group max_position_embeddings"
+    )
+    text |= {name: getattr(decoder, name) for name in same.split()}
+    sam_config = {
+        "hidden_size": sam.width,
+        "output_channels": sam.out_channels,
+        "num_hidden_layers": sam.layers,
+        "num_attention_heads": sam.heads,
+        "num_channels": sam.in_channels,
+        "image_size": sam.image_size,
+        "patch_size": sam.patch_size,
+        "qkv_bias": sam.qkv_bias,
+        "use_abs_pos": sam.use_abs_pos,
+        "use_rel_pos": sam.use_rel_pos,
+        "window_size": sam.window_size,
+        "global_attn_indexes": list(sam.global_attn_indexes),
+        "mlp_dim": sam.mlp_dim,
+        "downsample_channels": list(sam.downsample_channels),
+    }
+    encoder_config = {
+        "hidden_size": clip.width,
+        "intermediate_size": clip.mlp_dim,
+        "num_hidden_layers": clip.layers,
+        "num_attention_heads": clip.heads,
+        "image_size": clip.image_size,
+        "patch_size": clip.patch_size,
+    }
+    return UnlimitedOcrConfig(
+        text_config=text,
+        vision_config={"sam_config": sam_config, "encoder_config": encoder_config},
+        tie_word_embeddings=decoder.tie_word_embeddings,
+    )

@@ -1,0 +1,149 @@
+"""Verification: the twin's stages and layers beside the real model's, quantity by quantity, operator by operator."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+
+from modelmeter.core.trace import Trace, Unpriced
+from modelmeter.live.adapter import Adapter, Call
+from modelmeter.live.compare import Folded, Row, checks, fold, operator_checks
+from modelmeter.live.record import record_call
+from modelmeter.models.deepseek_ocr.config import Conventions
+from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
+from modelmeter.models.deepseek_ocr.views import ViewPlan
+
+Stage: TypeAlias = Literal["vision", "prefill", "page", "decode"]
+STAGES: Final[tuple[Stage, ...]] = ("vision", "prefill", "page", "decode")
+"""`page` is a prefill with images: vision, splice, decoder and head in one forward pass."""
+
+STAGE_BOUNDS: Final[Mapping[Stage, Mapping[str, float]]] = {
+    "vision": {"activation_bytes": 0.02, "peak_bytes": 0.05, "saved_bytes": 0.05},
+    "prefill": {"activation_bytes": 0.02, "peak_bytes": 0.05, "saved_bytes": 0.05},
+    "page": {"activation_bytes": 0.02, "peak_bytes": 0.05, "saved_bytes": 0.05},
+    "decode": {"activation_bytes": 0.05, "peak_bytes": 0.05, "saved_bytes": 0.05},
+}
+"""How far a stage's activation traffic and peak memory may be off, as a part of what was measured."""
+LAYER_BOUNDS: Final[Mapping[str, float]] = {"activation_bytes": 0.15, "peak_bytes": 0.15, "saved_bytes": 0.15}
+
+
+@attrs.frozen(kw_only=True)
+class Point:
+    """One forward pass to compare. In decode `context_len` tokens are cached, and `step` decoded ones after them."""
+
+    stage: Stage
+    batch: int = 1
+    context_len: int = 0
+    views: ViewPlan | None = None
+    step: int = 0
+    backward: bool = False
+
+
+@attrs.frozen
+class Comparison:
+    """One point on both sides: the whole, the layers in it, and what nobody priced."""
+
+    point: Point
+    total: Row
+    layers: tuple[Row, ...]
+    unpriced: tuple[Unpriced, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The whole, then the layers."""
+        return (self.total, *self.layers)
+
+    @property
+    def ok(self) -> bool:
+        """Every exact quantity equal, every other inside its bound, every operator priced."""
+        return all(row.ok for row in self.rows) and not self.unpriced
+
+
+@attrs.frozen
+class Verification:
+    """Every point that was compared, with the real model and the conventions it was held against."""
+
+    reference: str
+    conventions: Conventions
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Every comparison."""
+        return all(comparison.ok for comparison in self.comparisons)
+
+
+def verify(adapter: Adapter, points: Iterable[Point], twin: DeepseekOCRModel | None = None) -> Verification:
+    """Run each point in the real model and in the twin (by default that of the adapter's configuration).
+
+    Decode points that follow one another (`step` 0, 1, 2, ...) are steps of one run: the real cache grows, and before
+    each real step the twin is asked for the next token's cost, then moved by `decode_one_token()`.
+    """
+    twin = twin or DeepseekOCRModel.from_config(adapter.config, **attrs.asdict(adapter.conventions))
+    found, call = [], None
+    for point in points:
+        analytic = _twin_trace(twin, point)
+        call = _call(adapter, point, call)
+        with adapter.running():
+            measured = record_call(
+                adapter.model, call.run, call.inputs, backward=point.backward, rename=adapter.rename, at=call.at
+            )
+        found.append(compare(measured, analytic, point))
+    return Verification(adapter.name, adapter.conventions, tuple(found))
+
+
+def decode_steps(steps: int, **sizes: Any) -> Iterator[Point]:
+    """The points of `steps` decode steps in a row; `sizes` as in `Point`."""
+    return (Point(stage="decode", step=step, **sizes) for step in range(steps))
+
+
+def _call(adapter: Adapter, point: Point, before: Call | None) -> Call:
+    if point.stage == "decode":
+        cache = before.cache if before is not None and point.step else None
+        return adapter.decode(point.context_len + point.step, point.batch, cache)
+    if point.stage == "prefill" or point.views is None:
+        return adapter.prefill(point.context_len, point.batch)
+    if point.stage == "page":
+        return adapter.page(point.views, point.context_len, point.batch)
+    return adapter.vision(point.views, point.batch)
+
+
+def _twin_trace(twin: DeepseekOCRModel, point: Point) -> Trace:
+    if point.stage == "decode" and point.step:
+        twin.decode_one_token()
+        return twin.trace()
+    twin.set_views(point.views if point.stage in ("vision", "page") else None)
+    if point.stage == "vision":
+        twin.start_vision(point.batch)
+    else:
+        twin.start_prefill(point.context_len, point.batch)
+    if point.stage == "decode":
+        twin.start_decode()
+    return twin.trace(grad=point.backward)
+
+
+def compare(real: Trace, twin: Trace, point: Point) -> Comparison:
+    """Both traces of one point. Modules that only one side calls are part of the one around them."""
+    there, here = fold(real), fold(twin)
+    total = _row("", "", there[""], here[""], STAGE_BOUNDS[point.stage], point)
+    layers = [
+        _row(path, type(folded.owner).__name__, there[path], folded, LAYER_BOUNDS, point)
+        for path, folded in here.items()
+        if path and path in there
+    ]
+    return Comparison(point, total, tuple(_grouped(layers)), real.unpriced)
+
+
+def _row(path: str, layer: str, real: Folded, twin: Folded, bounds: Mapping[str, float], point: Point) -> Row:
+    found = checks(real, twin, bounds, backward=point.backward)
+    return Row(path, layer, 1, found, operator_checks(real, twin))
+
+
+def _grouped(rows: Sequence[Row]) -> list[Row]:
+    """Equal modules with equal numbers as one row."""
+    groups: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        key = (row.layer, row.checks, row.operators)
+        first = groups.get(key)
+        groups[key] = row if first is None else attrs.evolve(first, times=first.times + 1)
+    return list(groups.values())
