@@ -4,7 +4,7 @@
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test format lint types unit budget bench docs clean
+.PHONY: help demo test format lint types unit test-vendor budget bench docs clean
 
 ifeq ($(origin PYTHON),undefined)
 PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -16,6 +16,7 @@ TORCH := torch==2.13.0
 
 BASE := .venv/bin
 TEST := .venv-test/bin
+VENDOR := .venv-vendor/bin
 DOCS := .venv-docs/bin
 PIP := python -m pip --disable-pip-version-check install
 
@@ -25,6 +26,7 @@ help:
 	@echo "make lint     formatting and lint (ruff)        make format   apply both"
 	@echo "make types    static types (mypy)"
 	@echo "make unit     the tests (pytest); one of them: make unit ARGS='tests/structure -k import'"
+	@echo "make test-vendor   the tests that need transformers 4.46, in an environment of their own"
 	@echo "make budget   size of the wheel and of a base install"
 	@echo "make bench    speed (pytest-benchmark)"
 	@echo "make docs     the documentation as a web site"
@@ -58,6 +60,18 @@ endef
 	@$(TEST)/$(PIP) --quiet --editable '.[dev]'
 	@touch $@
 
+# The vendor's code needs a transformers of another time: the two cannot live in one environment.
+.venv-vendor/torch:
+	$(call create,.venv-vendor,an environment for the tests of the vendor's code. The first time takes some minutes)
+	@echo "==> .venv-vendor: installing $(TORCH)"
+	@$(VENDOR)/$(PIP) $(TORCH)
+	@touch $@
+
+.venv-vendor/installed: .venv-vendor/torch pyproject.toml src/modelmeter/_version.py
+	@echo "==> .venv-vendor: installing modelmeter, transformers 4.46.3 and what its tests need"
+	@$(VENDOR)/$(PIP) --quiet --editable . 'transformers==4.46.3' 'pytest>=8.3' 'hypothesis>=6.112' $(TORCH)
+	@touch $@
+
 .venv-docs/installed: pyproject.toml src/modelmeter/_version.py
 	$(call create,.venv-docs,a new environment for the documentation,--clear)
 	@$(DOCS)/$(PIP) --quiet --editable '.[docs]'
@@ -71,7 +85,7 @@ demo: .venv/installed
 	$(BASE)/modelmeter analyze examples/sample.pdf --markdown build/demo/sample.md --json build/demo/sample.json
 	@echo "Demo done. The report is in build/demo/sample.md, the same figures for programs in build/demo/sample.json"
 
-test: lint types unit budget
+test: lint types unit test-vendor budget
 	@echo "All checks passed. The test results are in build/test/junit.xml"
 
 format: .venv-test/installed
@@ -92,6 +106,11 @@ unit: .venv-test/installed
 	@mkdir -p build/test
 	$(TEST)/python -m pytest --junitxml=build/test/junit.xml $(ARGS)
 
+test-vendor: .venv-vendor/installed
+	@echo "==> Running the tests of the vendor's code"
+	@mkdir -p build/test
+	$(VENDOR)/python -m pytest tests/vendor --junitxml=build/test/vendor.xml $(ARGS)
+
 budget:
 	$(need_python)
 	@echo "==> Building the wheel and checking sizes in a throw-away environment"
@@ -110,5 +129,5 @@ docs: .venv-docs/installed
 	@echo "Documentation done. Open site/index.html"
 
 clean:
-	rm -rf .venv .venv-test .venv-docs build dist site .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-test .venv-vendor .venv-docs build dist site .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

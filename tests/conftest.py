@@ -1,4 +1,8 @@
-"""Shared by all tests: the `support` package beside this file, and real models that are built once."""
+"""Shared by all tests: the `support` package beside this file, golden files, and real models that are built once.
+
+`pytest --update-golden` (or `make unit ARGS='tests/report --update-golden'`) writes the golden files anew: look at
+their diff before keeping it.
+"""
 
 import sys
 from collections.abc import Callable
@@ -16,6 +20,25 @@ if TYPE_CHECKING:
 # A first example may have to import SymPy or record a whole model: a deadline in milliseconds would be noise.
 settings.register_profile("modelmeter", deadline=None, derandomize=True)
 settings.load_profile("modelmeter")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The flag for golden files."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files of the tests run anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """golden(name, text): text equals that file in `golden` beside the test, or replaces it with --update-golden."""
+
+    def check(name: str, text: str) -> None:
+        path = request.path.parent / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -257,11 +257,11 @@ def test_a_models_formula_is_the_integer_model(length, batch, stage, attention, 
 @given(
     st.integers(1, 3000),
     st.integers(1, 3),
-    st.integers(0, 3000),
+    st.integers(1, 3000),
     st.sampled_from([LlamaAttention, LlamaFlashAttention2]),
 )
 def test_every_branch_on_a_size_is_taken_by_arrays_and_symbols_too(queries, batch, past, kind):
-    """Batch 1 and a single query skip copies: 0/1 factors in arrays, cases in symbols."""
+    """Batch 1 and a single query skip copies: 0/1 factors in arrays, cases in symbols. An empty past is apart."""
     conventions = Conventions(attention="flash" if kind is LlamaFlashAttention2 else "eager")
     layer = kind(DECODER, conventions)
     single = layer.trace_at(queries, batch, past).total
@@ -272,3 +272,16 @@ def test_every_branch_on_a_size_is_taken_by_arrays_and_symbols_too(queries, batc
     for name in COST_FIELDS:
         value = sympy.sympify(getattr(symbolic, name)).subs({s: queries, b: batch, t: past})
         assert value == getattr(single, name)
+
+
+@pytest.mark.parametrize("attention", ["eager", "flash"])
+def test_a_prefills_sweep_over_batches_is_each_batch(attention):
+    """The vendor's first keys and values are copied for several sequences, and are the cache itself for one."""
+    batches, lengths = np.array([1, 1, 1, 2, 2, 3]), np.array([1, 2, 100, 1, 50, 913])
+    model = DeepseekOCRModel.from_config(attention=attention, coverage="min")
+    model.start_prefill(lengths, batches)
+    for i, (batch, length) in enumerate(zip(batches.tolist(), lengths.tolist(), strict=True)):
+        single = DeepseekOCRModel.from_config(attention=attention, coverage="min")
+        single.start_prefill(length, batch)
+        assert element(model.cost(), i) == list(single.cost().values())
+        assert model.activation_peak_bytes()[i] == single.activation_peak_bytes()

@@ -107,12 +107,14 @@ def test_merging_heads_copies_as_torch_does(batch, tokens):
 
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 1), (1, 5), (2, 1), (2, 5)])
 def test_queries_are_copied_for_a_batched_product_as_torch_does(batch, tokens):
-    """q is [b h s d] laid out as [b s h d]; its b and h become one axis of a bmm."""
+    """q is [b h s d] laid out as [b s h d]; its b and h become one axis of a bmm. So may k and v be."""
     q = torch.empty(batch, tokens, 3, 4).transpose(1, 2)
     flat = q.reshape(batch * 3, tokens, 4)
     copies: list[Any] = []
-    record(lambda x: copies.append(attention.query_copies(x)) or x, (batch, 3, tokens, 4))
-    assert copies == [(int(flat.data_ptr() != q.data_ptr()), 0, 0)]
+    for alike in (False, True):
+        record(lambda x: copies.append(attention.query_copies(x, alike=alike)) or x, (batch, 3, tokens, 4))  # noqa: B023
+    copied = int(flat.data_ptr() != q.data_ptr())
+    assert copies == [(copied, 0, 0), (copied, copied, copied)]
 
 
 @pytest.mark.parametrize("groups", [1, 2, 5])

@@ -1,12 +1,7 @@
-"""Shared by the tests of reports: analyses to look at, and golden files.
-
-`pytest tests/report --update-golden` (or `make unit ARGS='tests/report --update-golden'`) writes the golden files anew:
-look at their diff before keeping it.
-"""
+"""Shared by the tests of reports: analyses to look at."""
 
 import json
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -14,25 +9,6 @@ from jsonschema import Draft202012Validator
 from modelmeter.documents import Page, PageError
 from modelmeter.models.deepseek_ocr.config import Conventions
 from modelmeter.report.analysis import Workload, analyze
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def pytest_addoption(parser):
-    parser.addoption("--update-golden", action="store_true", help="write tests/report/golden anew")
-
-
-@pytest.fixture
-def golden(request):
-    """golden(name, text): text equals the golden file of that name, or replaces it with --update-golden."""
-
-    def check(name, text):
-        path = GOLDEN / name
-        if request.config.getoption("--update-golden", default=False):
-            path.write_text(text, encoding="utf-8", newline="\n")
-        assert text == path.read_text(encoding="utf-8")
-
-    return check
 
 
 def page(width, height, name=None, number=1):

@@ -87,6 +87,22 @@ def _shrink(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def small_weights(small_checkpoint: Path, build: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small sizes with random weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "weights"
+    shutil.copytree(small_checkpoint, folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = dict(build(small_checkpoint, "cpu").named_parameters())  # the released file has no buffers
+        weights = {name: torch.randn(x.shape).to(x) * 0.2 if x.dim() > 1 else x for name, x in weights.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
 def build() -> Callable[..., Any]:
     """build(folder, device, dtype, attention): the model of a folder's configuration, in eval mode."""
     import torch

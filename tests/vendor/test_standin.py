@@ -1,5 +1,6 @@
 """The stand-in itself: it has the released checkpoint's sizes and names, and it computes what such a model computes."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,12 +242,13 @@ def test_two_pages_are_each_their_own(small: Any) -> None:
 
 
 @pytest.mark.usefixtures("_cuda_stays_here")
-def test_from_pretrained_reads_the_weights(small: Any, small_checkpoint: Path) -> None:
+def test_from_pretrained_reads_the_weights(small: Any, small_checkpoint: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModel
 
-    save_file(small.state_dict(), small_checkpoint / "model.safetensors", metadata={"format": "pt"})
-    loaded = AutoModel.from_pretrained(small_checkpoint, trust_remote_code=True)
+    folder = shutil.copytree(small_checkpoint, tmp_path / "checkpoint")
+    save_file(small.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    loaded = AutoModel.from_pretrained(folder, trust_remote_code=True)
     inputs = prompt(tiles=False)
     with torch.no_grad():
         assert torch.equal(loaded(**inputs).logits, small(**inputs).logits)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, coverage_option, write
+from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, coverage_option, deliver
 
 if TYPE_CHECKING:
     from modelmeter.report.analysis import Analysis
@@ -88,15 +88,10 @@ def analyze(
 
 
 def _deliver(analysis: "Analysis", wanted: dict[str, str | None], quiet: bool) -> None:
-    """Write what is wanted, then print the tables, unless standard output is taken."""
     from modelmeter.report import export, render
 
     writers = {"json": export.to_json, "yaml": export.to_yaml, "markdown": render.to_markdown, "csv": export.to_csv}
-    for name, path in wanted.items():
-        if path is not None:
-            write(path, writers[name](analysis), quiet=quiet)
-    if analysis.pages and not quiet and "-" not in wanted.values():
-        render.print_analysis(analysis)
+    deliver(analysis, wanted, writers, print_it=render.print_analysis if analysis.pages else None, quiet=quiet)
 
 
 @contextmanager

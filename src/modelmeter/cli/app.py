@@ -12,6 +12,7 @@ from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.cli.analyze import analyze
 from modelmeter.cli.formula import formula
 from modelmeter.cli.output import complain
+from modelmeter.cli.verify import verify
 from modelmeter.core.errors import ModelMeterError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command(name="analyze")(analyze)
 app.command(name="formula")(formula)
+app.command(name="verify")(verify)
 
 
 def _show_version(wanted: bool) -> None:
@@ -46,6 +48,8 @@ def program(
         modelmeter analyze 1654x2339 --json -
 
         modelmeter formula deepseek-ocr decode --quantity tensor_flops
+
+        modelmeter verify
     """
 
 

@@ -2,9 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 
@@ -15,6 +15,25 @@ JsonOption: TypeAlias = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON to FILE, or to standard output with '-'.")
 ]
 QuietOption: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print no table and no progress.")]
+
+
+Result = TypeVar("Result")
+
+
+def deliver(
+    result: Result,
+    wanted: Mapping[str, str | None],
+    writers: Mapping[str, Callable[[Result], str]],
+    *,
+    print_it: Callable[[Result], None] | None,
+    quiet: bool,
+) -> None:
+    """Write what is wanted, then print, unless standard output is taken."""
+    for name, path in wanted.items():
+        if path is not None:
+            write(path, writers[name](result), quiet=quiet)
+    if print_it is not None and not quiet and "-" not in wanted.values():
+        print_it(result)
 
 
 def write(path: str | Path, text: str, *, quiet: bool) -> None:

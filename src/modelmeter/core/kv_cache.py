@@ -32,6 +32,14 @@ class PastKV:
         """What a recording with this past depends on."""
         return (self.length, self.style)
 
+    @property
+    def keeps_first(self) -> bool:
+        """Whether a cache that keeps what it is given keeps new keys and values as they are: nothing is there yet.
+
+        The integer 0 alone says so, as in every prefill: a 0 in a sweep over cached tokens is a cache of no tokens.
+        """
+        return self.style == "concat" and is_number(self.length) and self.length == 0
+
     def update(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """[b h q d] new keys and values -> [b h past+q d] all of them, in the cache."""
         return self._extend(key), self._extend(value)

@@ -145,6 +145,16 @@ class Layer(Metrics):
 
         return run
 
+    def verify_by_impl(self, module: Any, *inputs: Any, **kwargs: Any) -> Any:
+        """Compare this twin with a real `torch.nn.Module` run on `inputs`: a `Comparison`, whose `ok` says it all.
+
+        Keywords go to the module, but `twin_inputs` and `backward` (see `modelmeter.live.single.verify_layer`). Needs
+        the extra `live`.
+        """
+        from modelmeter.live.single import verify_layer
+
+        return verify_layer(self, module, *inputs, **kwargs)
+
     # Structure
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:

@@ -29,6 +29,7 @@ __all__ = [
     "reduce",
     "resize",
     "softmax",
+    "sort",
     "topk",
     "unary",
 ]
@@ -43,13 +44,13 @@ _SAVES: dict[str, tuple[int, ...]] = {
 _SAVES_OUTPUT = frozenset({"_softmax", "sigmoid", "sqrt", "rsqrt"})
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, role: Role = "activation") -> Tensor:
     """[... k] x [n k] -> [... n]: mm, or addmm with a bias. 2 * rows * k * n FLOPs; the bias has none, as in torch."""
     n, k = weight.shape
     check_last_dim(x, k, "linear")
     rows = prod(x.shape[:-1])
     name = "mm" if bias is None else "addmm"
-    return matmul(name, x, weight, (*x.shape[:-1], n), 2 * k * n * rows, extra=bias)
+    return matmul(name, x, weight, (*x.shape[:-1], n), 2 * k * n * rows, extra=bias, role=role)
 
 
 def bmm(a: Tensor, b: Tensor, *, needed_flops: Dim = None) -> Tensor:
@@ -99,12 +100,21 @@ def unary(name: str, x: Tensor, *, dtype: DType | None = None) -> Tensor:
     )[0]
 
 
-def binary(name: str, a: Tensor, b: Tensor, *, dtype: DType | None = None, into: Tensor | None = None) -> Tensor:
+def binary(
+    name: str,
+    a: Tensor,
+    b: Tensor,
+    *,
+    dtype: DType | None = None,
+    into: Tensor | None = None,
+    role: Role = "activation",
+) -> Tensor:
     """[...] op [...] -> broadcast of the two, in the dtype of `a` unless given. Each is read once at its own size."""
     shape = broadcast(a.shape, b.shape)
     numel = a.numel if shape is a.shape else b.numel if shape is b.shape else prod(shape)
     flops = _flops(name, numel)
-    return elementwise(name, (a, b), shape, dtype or a.dtype, flops, saves=_factors(name, a, b), into=into)[0]
+    saves = _factors(name, a, b)
+    return elementwise(name, (a, b), shape, dtype or a.dtype, flops, saves=saves, into=into, role=role)[0]
 
 
 def broadcast(a: Shape, b: Shape) -> Shape:
@@ -146,6 +156,12 @@ def topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """[r n] -> values [r k] and int64 indices [r k]."""
     shape = (x.shape[0], k)
     values, indices = elementwise("topk", (x,), shape, x.dtype, _flops("topk", x.numel), more=((shape, INT64),))
+    return values, indices
+
+
+def sort(x: Tensor) -> tuple[Tensor, Tensor]:
+    """[n] -> values [n] and int64 indices [n]."""
+    values, indices = elementwise("sort", (x,), x.shape, x.dtype, _flops("sort", x.numel), more=((x.shape, INT64),))
     return values, indices
 
 

@@ -22,11 +22,13 @@ def matmul(
     extra: Tensor | None = None,
     b_read_bytes: Dim = None,
     needed_flops: Dim = None,
+    role: Role = "activation",
 ) -> Tensor:
     """A matrix product or convolution of `flops` FLOPs (2 a multiply-add); `extra` (a bias) is read too.
 
     Runs on tensor cores in bf16, fp16, fp8 and int8, on CUDA cores in fp32. `b_read_bytes` replaces what is read of `b`
-    (of the experts, those hit); `needed_flops` is what the cores do where a counter sees more (a causal triangle).
+    (of the experts, those hit); `needed_flops` is what the cores do where a counter sees more (a causal triangle);
+    `role` is the output's.
     Backward: its FLOPs once for each of the two operands that needs a gradient, as d(a) = d(out) b^T and
     d(b) = a^T d(out); each reads d(out) and the other operand and writes the gradient.
     """
@@ -34,12 +36,13 @@ def matmul(
     b_read = b.nbytes if b_read_bytes is None else b_read_bytes
     needed = flops if needed_flops is None else needed_flops
     needs_grad = a.needs_grad or b.needs_grad or (extra is not None and extra.needs_grad)
-    out = recorder.take(out_shape, a.dtype, needs_grad=needs_grad)
+    out = recorder.take(out_shape, a.dtype, role, needs_grad=needs_grad)
     tensor, cuda = (needed, 0) if a.dtype.on_tensor_cores else (0, needed)
     reads = _reads(
         ((a, a.nbytes), (b, b_read)) if extra is None else ((a, a.nbytes), (b, b_read), (extra, extra.nbytes))
     )
-    op = Op(name, "matmul", a.dtype, out_shape, _numbers(tensor, cuda, flops, reads, out.nbytes))
+    numbers = _numbers(tensor, cuda, flops, reads, out.nbytes, to_cache=role == "kv")
+    op = Op(name, "matmul", a.dtype, out_shape, numbers)
     if recorder.options.grad and needs_grad:
         for x, size, other, other_size in ((a, a.nbytes, b, b_read), (b, b_read, a, a.nbytes)):
             if x.needs_grad or name == "convolution":  # torch's convolution keeps both of its operands
@@ -62,6 +65,7 @@ def elementwise(
     saves_output: bool = False,
     more: Sequence[tuple[Shape, DType]] = (),
     into: Tensor | None = None,
+    role: Role = "activation",
 ) -> tuple[Tensor, ...]:
     """An operator of `flops` vector FLOPs (CUDA cores) that reads `inputs` and writes an output (or `into`) and `more`.
 
@@ -70,13 +74,14 @@ def elementwise(
     """
     recorder = current(name)
     needs_grad = recorder.options.grad and any([x.needs_grad for x in inputs])
-    out = recorder.take(shape, dtype, needs_grad=needs_grad) if into is None else into
+    out = recorder.take(shape, dtype, role, needs_grad=needs_grad) if into is None else into
     results = (out, *[recorder.take(*spec) for spec in more]) if more else (out,)
     count = flops if recorder.options.elementwise else 0
     written = out.nbytes
     for x in results[1:]:
         written = written + x.nbytes
-    op = Op(name, "elementwise", dtype, shape, _numbers(0, count, 0, _reads_of(inputs), written))
+    numbers = _numbers(0, count, 0, _reads_of(inputs), written, to_cache=role == "kv")
+    op = Op(name, "elementwise", dtype, shape, numbers)
     if recorder.options.grad and needs_grad:
         kept = [*[inputs[i] for i in saves], *results[1:], *([out] if saves_output else [])]
         for x in kept:
@@ -126,6 +131,8 @@ def move(
         op.numbers = tuple([value * when for value in op.numbers])
         op.backward_numbers = tuple([value * when for value in op.backward_numbers])
         _only_when(recorder, out, inputs[0], when)
+        if inputs[0].role == "kv":
+            out.role, out.cached = "kv", 1 - when
     recorder.open.items.append(op)
     return out
 
@@ -216,7 +223,13 @@ def _reads(pairs: Sequence[tuple[Tensor, Dim]]) -> tuple[Dim, Dim, Dim]:
         elif x.role == "weight":
             weight = num_bytes if weight is _NONE else weight + num_bytes
         else:
-            kv = num_bytes if kv is _NONE else kv + num_bytes
+            if x.storage is not None:  # a copy at some sizes
+                copied = num_bytes * (1 - x.cached)
+                activation = copied if activation is _NONE else activation + copied
+                cached = num_bytes - copied
+            else:
+                cached = num_bytes
+            kv = cached if kv is _NONE else kv + cached
     return weight, activation, kv
 
 

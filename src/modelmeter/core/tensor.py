@@ -24,6 +24,7 @@ FP16 = DType("fp16", 2, True)
 FP8 = DType("fp8", 1, True)
 INT8 = DType("int8", 1, True)
 FP32 = DType("fp32", 4, False)
+INT32 = DType("int32", 4, False)
 INT64 = DType("int64", 8, False)
 BOOL = DType("bool", 1, False)
 
@@ -55,9 +56,15 @@ class Storage:
 
 
 class Tensor:
-    """A shape, a dtype and a role. `storage` is None for weights and the KV cache: they are resident, not temporary."""
+    """A shape, a dtype and a role. `storage` is None for weights and the KV cache: they are resident, not temporary.
 
-    __slots__ = ("_nbytes", "_numel", "dtype", "needs_grad", "role", "shape", "storage")
+    A copy of cached values that some sizes do not make has the role "kv" and a storage: `cached` is 1 at the sizes at
+    which it is the cache itself, 0 where it is an activation. No other tensor has that attribute, nor has a view of it.
+    """
+
+    __slots__ = ("_nbytes", "_numel", "cached", "dtype", "needs_grad", "role", "shape", "storage")
+
+    cached: Dim
 
     def __init__(
         self,

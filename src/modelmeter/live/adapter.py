@@ -1,12 +1,13 @@
 """What verification needs of a real implementation: one interface, so that all else is shared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import attrs
 from torch import nn
 
+from modelmeter.live.compare import Quantity
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.views import ViewPlan
 
@@ -43,8 +44,15 @@ class Adapter(Protocol):
     def conventions(self) -> Conventions:
         """How the twin has to be run to be its twin: implementation, attention, experts, coverage, logits."""
 
+    @property
+    def unmodelled(self) -> Container[Quantity]:
+        """Quantities that no twin has for the way the real model runs."""
+
     def rename(self, path: str) -> str:
         """A real module's path as the vendor's."""
+
+    def tokens_cached(self, context_len: int, step: int) -> int:
+        """Tokens that decode step `step` (0, 1, ...) after a prefill of `context_len` finds in each layer's cache."""
 
     def running(self) -> AbstractContextManager[Any]:
         """What has to hold while it runs: without data, routing is balanced and lives on the CPU."""

@@ -56,6 +56,8 @@ def cached_tensors(value: Any) -> list[torch.Tensor]:
     utils = sys.modules.get("transformers.cache_utils")
     if utils is None or not isinstance(value, utils.Cache):
         return []
+    if "self_attention_cache" in vars(value):  # an encoder and decoder's
+        return cached_tensors([value.self_attention_cache, value.cross_attention_cache])
     if "layers" in vars(value):  # transformers 5
         pairs = [(layer.keys, layer.values) for layer in value.layers if layer.is_initialized]
     else:

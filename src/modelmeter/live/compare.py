@@ -1,6 +1,6 @@
 """Two traces laid side by side: what ran in the real model, what its twin says."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -28,6 +28,7 @@ BOUNDED: Final = ("activation_bytes", "peak_bytes", "saved_bytes")
 """Quantities with a stated bound. All others are exact: equal as integers."""
 
 ATTENTION_KERNEL: Final = "flash_attention"
+_EXPERT_PRODUCTS: Final = ("mm", "bmm", "_grouped_mm")
 _KERNEL_NAMES: Final = ("_scaled_dot_product", "_flash_att", "_efficient_att")
 
 
@@ -146,39 +147,38 @@ class Folded:
         self.peak = max(self.peak, peak)
         self.cached += net - segment.peak()[0]
         self.saved += segment.saved_bytes
-        for op in _operators(segment):
-            if any(op.numbers):
-                tally = self.operators.setdefault(operator_name(op.name), Tally())
-                tally.calls += 1
-                tally.flops += op.numbers[_COUNTED]
-                tally.num_bytes += sum(op.numbers[_COUNTED + 1 :])
-            if op.backward_numbers[_COUNTED]:
-                tally = self.operators.setdefault(_backward_name(op.name), Tally())
-                tally.backward_flops += op.backward_numbers[_COUNTED]
+
+    def count(self, path: str, op: Op) -> None:
+        """An operator that ran in one of the calls, in the module at `path`."""
+        if any(op.numbers):
+            tally = self.operators.setdefault(operator_name(path, op.name), Tally())
+            tally.calls += 1
+            tally.flops += op.numbers[_COUNTED]
+            tally.num_bytes += sum(op.numbers[_COUNTED + 1 :])
+        if op.backward_numbers[_COUNTED]:
+            tally = self.operators.setdefault(_backward_name(path, op.name), Tally())
+            tally.backward_flops += op.backward_numbers[_COUNTED]
 
 
 _COUNTED: Final = COST_FIELDS.index("counted_flops")
 
 
-def operator_name(name: str) -> str:
-    """One name for an operator and its in-place variant, and for every attention kernel."""
+def operator_name(path: str, name: str) -> str:
+    """One name for an operator and its in-place variant, for every attention kernel, and for the experts' products.
+
+    Routed experts multiply in a loop (mm), as one batch (bmm) or in groups (_grouped_mm): the same products.
+    """
     if name.startswith(_KERNEL_NAMES) or name == ATTENTION_KERNEL:
         return ATTENTION_KERNEL
+    if name in _EXPERT_PRODUCTS and ".experts" in path:
+        return "experts' mm"
     return name.removesuffix("_")
 
 
-def _backward_name(name: str) -> str:
+def _backward_name(path: str, name: str) -> str:
     """The kind of product a backward is made of: a linear layer's, with or without a bias, is mm."""
-    plain = operator_name(name).removesuffix("_backward")
+    plain = operator_name(path, name).removesuffix("_backward")
     return "mm" if plain == "addmm" else plain
-
-
-def _operators(segment: Segment) -> Iterable[Op]:
-    for item in segment.items:
-        if isinstance(item, Op):
-            yield item
-        else:
-            yield from _operators(item)
 
 
 def fold(trace: Trace) -> dict[str, Folded]:
@@ -186,7 +186,19 @@ def fold(trace: Trace) -> dict[str, Folded]:
     paths: dict[str, Folded] = {}
     for path, segment in trace.segments():
         paths.setdefault(path, Folded()).add(segment)
+    for path, op in trace.operators():
+        for above in _above(path):
+            if above in paths:
+                paths[above].count(path, op)
     return paths
+
+
+def _above(path: str) -> Iterator[str]:
+    """A path and every path around it."""
+    yield path
+    while path:
+        path = path.rpartition(".")[0]
+        yield path
 
 
 def checks(real: Folded, twin: Folded, bounds: Mapping[str, float], *, backward: bool) -> tuple[Check, ...]:

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map
 
 from modelmeter.live.aten import tensors_of
+from modelmeter.live.storages import has_data
 
 aten = torch.ops.aten
 
@@ -22,17 +23,12 @@ aten = torch.ops.aten
 _WITHOUT_DATA = (aten.empty.memory_format, aten.empty_strided.default)
 
 
-def has_data(tensor: torch.Tensor) -> bool:
-    """Whether its values can be read."""
-    return not isinstance(tensor, FakeTensor) and tensor.device.type != "meta"
-
-
 class DataFree(TorchDispatchMode):
     """Lets operators mix tensors with and without data.
 
-    All with data, or a table of numbers (arange, zeros): run as they are. Some without: those with data join as if they had none (a boolean mask as the indices
-    it stands for). A single number asked of a tensor without data is 1: "there is an image", the only such question of
-    the models read here.
+    All with data, or a table of numbers (arange, zeros): run as they are. Some without: those with data join as if they
+    had none (a boolean mask as the indices it stands for). A single number asked of a tensor without data is 1: "there
+    is an image", the only such question of the models read here.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -4,7 +4,8 @@ Pass `FLOP_FORMULAS` as `FlopCounterMode(custom_mapping=...)` and the counter se
 2 FLOPs; attention is counted with full S_q * S_kv scores.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,26 +45,89 @@ def attention_backward(_grad: Shape, query: Shape, key: Shape, value: Shape, *_a
 
 def flash_attn(query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:
     """The flash-attn package's layout: [b s h d], [b t kv d], [b t kv e]."""
-    batch, queries, heads, width = query
-    return 2 * batch * heads * queries * key[1] * (width + value[-1])
+    return attention(*(_heads_first(shape) for shape in (query, key, value)))
 
 
-def _beyond_torch() -> dict[Any, Formula]:
-    wanted: dict[str, Formula] = {
-        "_grouped_mm": grouped_mm,
-        "_scaled_grouped_mm": grouped_mm,
-        "_scaled_dot_product_flash_attention_for_cpu": attention,
-        "_scaled_dot_product_flash_attention_for_cpu_backward": attention_backward,
-        "_scaled_dot_product_fused_attention_overrideable": attention,
-        "_scaled_dot_product_fused_attention_overrideable_backward": attention_backward,
-    }
-    return {getattr(aten, name): formula for name, formula in wanted.items() if hasattr(aten, name)}
+def flash_attn_backward(_grad: Shape, query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:
+    """As `flash_attn`."""
+    return attention_backward(_grad, *(_heads_first(shape) for shape in (query, key, value)))
 
 
-FLOP_FORMULAS: dict[Any, Formula] = _beyond_torch()
+def _heads_first(shape: Shape) -> Shape:
+    batch, length, heads, width = shape
+    return batch, heads, length, width
+
+
+def matrix_vector(matrix: Shape, _vector: Shape, **_kwargs: Any) -> int:
+    """[m k] x [k], and [k] x [k]."""
+    return 2 * math.prod(matrix)
+
+
+def matrices(a: Shape, b: Shape, *_args: Any, **_kwargs: Any) -> int:
+    """[m k] x [k n], or [b m k] x [b k n]."""
+    return 2 * math.prod(a) * b[-1]
+
+
+def rows(a: Shape, b: Shape, *_args: Any, **_kwargs: Any) -> int:
+    """[m k] x [n k]: a matrix stored by output."""
+    return 2 * math.prod(a) * b[0]
+
+
+def added(product: Formula) -> Formula:
+    """`product` of all arguments but the first, which it is added to."""
+    return lambda _into, *args, **kwargs: product(*args, **kwargs)
+
+
+def multi_head(query: Shape, key: Shape, _value: Shape, width: int, *_args: Any, **_kwargs: Any) -> int:
+    """torch's own fused self-attention [b s d]: four projections, scores and values."""
+    batch, queries, keys = query[0], query[1], key[1]
+    projections = 2 * width * width * batch * (2 * queries + 2 * keys)
+    return projections + 4 * batch * queries * keys * width
+
+
+def encoder_layer(x: Shape, width: int, *args: Any, **_kwargs: Any) -> int:
+    """torch's own fused encoder layer: `multi_head` and two linear layers [f d] and [d f]."""
+    up, down = args[_UP], args[_UP + 2]
+    tokens = x[0] * x[1]
+    return multi_head(x, x, x, width) + 2 * tokens * (math.prod(up) + math.prod(down))
+
+
+_UP = 12  # where ffn_weight_1 is among the arguments after embed_dim
+
+_WANTED: dict[str, Formula] = {
+    "_addmm_activation": added(matrices),
+    "_grouped_mm": grouped_mm,
+    "_int_mm": matrices,
+    "_native_multi_head_attention": multi_head,
+    "_scaled_dot_product_flash_attention_for_cpu": attention,
+    "_scaled_dot_product_flash_attention_for_cpu_backward": attention_backward,
+    "_scaled_dot_product_fused_attention_overrideable": attention,
+    "_scaled_dot_product_fused_attention_overrideable_backward": attention_backward,
+    "_scaled_grouped_mm": grouped_mm,
+    "_scaled_grouped_mm_v2": grouped_mm,
+    "_scaled_mm_v2": matrices,
+    "_transformer_encoder_layer_fwd": encoder_layer,
+    "_weight_int8pack_mm": rows,
+    "addbmm": added(matrices),
+    "addbmm_": added(matrices),
+    "addmm_": added(matrices),
+    "addmv": added(matrix_vector),
+    "addmv_": added(matrix_vector),
+    "baddbmm_": added(matrices),
+    "dot": matrix_vector,
+    "mv": matrix_vector,
+    "vdot": matrix_vector,
+}
+
+FLOP_FORMULAS: dict[Any, Formula] = {getattr(aten, name): of for name, of in _WANTED.items() if hasattr(aten, name)}
 """Operator -> formula, for what torch's counter leaves at 0. All others are torch's own."""
 
-_OTHER_PACKAGES: dict[str, Formula] = {"flash_attn::_flash_attn_forward": flash_attn}
+_OTHER_PACKAGES: dict[str, Formula] = {
+    "flash_attn::_flash_attn_forward": flash_attn,
+    "flash_attn::_flash_attn_backward": flash_attn_backward,
+    "transformers::grouped_mm_fallback": grouped_mm,
+    "transformers::grouped_mm_fallback_backward": lambda a, b, *_: 2 * grouped_mm(a, b),  # both operands' gradients
+}
 """Kernels that exist only where their package is installed, by qualified name."""
 
 
@@ -77,7 +141,7 @@ class FlopCount:
         """Whether this operator overload has a formula: it is a product, a convolution or an attention kernel."""
         return operator.overloadpacket in self._formulas or operator.name() in _OTHER_PACKAGES
 
-    def __call__(self, operator: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> int:
+    def __call__(self, operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
         """FLOPs of one call of an operator that `knows`."""
         packet = operator.overloadpacket
         if packet in self._formulas:

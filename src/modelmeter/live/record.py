@@ -1,21 +1,25 @@
 """`record`: run a real module and read what it ran into the `Trace` that a twin gives."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.op import NOTHING, Numbers, Op
 from modelmeter.core.recorder import CALLED, Segment
 from modelmeter.core.tensor import Role
 from modelmeter.core.trace import Trace, Unpriced
-from modelmeter.live.aten import Operator, Operators, Traffic, elements, tensors_of, traffic
+from modelmeter.live.aten import Traffic, elements, tensors_of, traffic
 from modelmeter.live.caches import cached_tensors, watched_updates
 from modelmeter.live.dtypes import dtype_of
-from modelmeter.live.storages import Storages
+from modelmeter.live.gradients import gradients_kept, nested_tensors, run_backward
+from modelmeter.live.operators import COMPOSITE, Operator, Operators
+from modelmeter.live.storages import Event, Storages
 
 Rename = Callable[[str], str]
 """A real module's path -> the path it is listed under; its parent's, to be part of that."""
@@ -32,8 +36,8 @@ def record(
 
     Weights and buffers are those of `module`; a transformers cache among the arguments, or made inside, is the KV
     cache; all else is activations, the inputs included. With `backward`, gradients of the output's sum are run too and
-    are the operators' backward cost. An operator without a declared price is in `trace.unpriced`: its bytes count, its
-    FLOPs do not. Peaks are those of the whole run.
+    are the operators' backward cost; `.grad` is left as it was. An operator without a declared price is in
+    `trace.unpriced`: its bytes count, its FLOPs do not. Peaks are those of the whole run. An error passes through.
     """
     inputs = (args, kwargs)
     return record_call(module, lambda: module(*args, **kwargs), inputs, backward=backward, rename=rename)
@@ -52,21 +56,21 @@ def record_call(
 
     `at` is the module that a method of it belongs to: without a call of it, its parts would each be a root.
     """
-    recording = Recording(module, inputs)
+    recording = Recording(module, inputs, rename, grad=backward)
     with ExitStack() as stack:
+        stack.callback(recording.storages.close)
         stack.enter_context(torch.set_grad_enabled(backward))
-        stack.enter_context(recording.hooked(module, rename))
+        stack.enter_context(recording.hooked())
         stack.enter_context(watched_updates(recording.writing_cache))
         if backward:
+            stack.enter_context(gradients_kept([*module.parameters(), *nested_tensors(inputs)]))
             stack.enter_context(recording.saving())
         stack.enter_context(recording)
         if at is not None:
-            path = next(name for name, child in module.named_modules() if child is at)
-            stack.enter_context(recording.inside(RealModule(rename(path), at)))
+            stack.enter_context(recording.inside(at))
         result = call()
         if backward:
             recording.run_backward(result)
-    recording.ended = True
     return Trace(recording.root, recording.unpriced())
 
 
@@ -87,61 +91,67 @@ class RealModule:
 class Recording(TorchDispatchMode):
     """Sees every operator below autograd, and the calls of modules around them."""
 
-    def __init__(self, module: nn.Module, inputs: Any) -> None:
+    def __init__(self, module: nn.Module, inputs: Any, rename: Rename, *, grad: bool) -> None:
         super().__init__()
+        self._grad = grad
         self.root = self.open = Segment(RealModule("", module), plain=True)
-        self.ended = False
         self.storages = Storages(self._note)
         self.storages.resident([*module.parameters(), *module.buffers()], "weight")
         self.storages.resident(cached_tensors(inputs), "kv")
-        for tensor in _inputs(inputs):
-            self.storages.role(tensor)
+        for tensor in nested_tensors(inputs):
+            self.storages.of(tensor)
+        self._owners = _owners(module, rename)
         self._operators = Operators()
         self._unknown: dict[tuple[str, str], int] = {}
         self._into_cache = 0
         self._forward_of: dict[int, Segment] = {}
-        self._in_backward = False
+        self._backward_from: Segment | None = None
         self._stack: list[Segment] = []
 
     # Modules
 
     @contextmanager
-    def hooked(self, module: nn.Module, rename: Rename) -> Iterator[None]:
-        """Every call of `module` and of what is in it opens a segment and closes it."""
-        with ExitStack() as stack:
-            for name, child in module.named_modules():
-                owner = RealModule(rename(name), child)
-                enter = child.register_forward_pre_hook(self._enter(owner), prepend=True)
-                leave = child.register_forward_hook(self._leave, always_call=True)
-                stack.callback(enter.remove)
-                stack.callback(leave.remove)
+    def hooked(self) -> Iterator[None]:
+        """Every call of the module and of what is in it opens a segment and closes it.
+
+        The hooks are global ones: torch's fast paths look for those of a module and would take another way.
+        """
+        enter = register_module_forward_pre_hook(self._enter)
+        leave = register_module_forward_hook(self._leave, always_call=True)
+        try:
             yield
+        finally:
+            enter.remove()
+            leave.remove()
 
     @contextmanager
-    def inside(self, owner: RealModule) -> Iterator[None]:
-        """What runs here belongs to `owner`."""
-        self._enter(owner)()
+    def inside(self, module: nn.Module) -> Iterator[None]:
+        """What runs here belongs to `module`."""
+        if id(module) not in self._owners:
+            raise ModelMeterError("record_call(at=...) needs a module inside the recorded one")
+        self._enter(module)
         yield
-        self._leave()
+        self._leave(module)
 
-    def _enter(self, owner: RealModule) -> Callable[..., None]:
-        def enter(*_: Any) -> None:
-            segment = Segment(owner, plain=True)
-            self.open.items.append(segment)
-            self.open.events.append((CALLED, segment))
-            self._stack.append(self.open)
-            self.open = segment
+    def _enter(self, module: nn.Module, *_: Any) -> None:
+        owner = self._owners.get(id(module))
+        if owner is None:
+            return
+        segment = Segment(owner, plain=True)
+        self.open.items.append(segment)
+        self.open.events.append((CALLED, segment))
+        self._stack.append(self.open)
+        self.open = segment
 
-        return enter
-
-    def _leave(self, *_: Any) -> None:
-        self.open = self._stack.pop()
+    def _leave(self, module: nn.Module, *_: Any) -> None:
+        if id(module) in self._owners:
+            self.open = self._stack.pop()
 
     # Memory
 
-    def _note(self, event: tuple[int, Any]) -> None:
-        if not self.ended:
-            self.open.events.append(event)
+    def _note(self, event: Event) -> list[Event]:
+        self.open.events.append(event)
+        return self.open.events
 
     @contextmanager
     def writing_cache(self) -> Iterator[Callable[[Any], None]]:
@@ -154,18 +164,21 @@ class Recording(TorchDispatchMode):
 
     def _keep_as_cache(self, tensors: Any) -> None:
         for tensor in tensors_of(tensors):
-            self.storages.becomes_cache(tensor)
+            for op, size in self.storages.becomes_cache(tensor):
+                *others, written, kv_read, kv_written = op.numbers
+                op.numbers = (*others, written - size, kv_read, kv_written + size)
+
+    def _role_of_new(self, tensor: torch.Tensor) -> Role:
+        """Numbers that a cache makes while it is written are positions, not cache."""
+        return "kv" if self._into_cache and tensor.dtype not in (torch.int64, torch.int32, torch.bool) else "activation"
 
     @contextmanager
     def saving(self) -> Iterator[None]:
         """Tensors that autograd keeps are the open segment's, each storage once; weights and cache are there anyway."""
-        kept: dict[int, torch.UntypedStorage] = {}
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if id(storage) not in kept and self.storages.role(tensor) == "activation":
-                kept[id(storage)] = storage
-                self.open.saved.append(storage.nbytes())
+            if self._backward_from is None and (num_bytes := self.storages.newly_saved(tensor)):
+                self.open.saved.append(num_bytes)
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -175,73 +188,77 @@ class Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.namespace in ("prim", "profiler"):
-            return func(*args, **kwargs)
         operator = self._operators.of(func)
-        if not operator.counted and func.has_kernel_for_dispatch_key(torch.DispatchKey.CompositeImplicitAutograd):
+        if operator.invisible:
+            return func(*args, **kwargs)
+        if operator.composite:
             with self:
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
+                return func._op_dk(COMPOSITE, *args, **kwargs)
         result = func(*args, **kwargs)
-        self._add(func, operator, args, kwargs, result)
+        home = self._home()
+        if not operator.is_view:
+            self._add(home, func, operator, args, kwargs, result)
         return result
 
-    def _add(self, func: Any, operator: Operator, args: Any, kwargs: Mapping[str, Any], result: Any) -> None:
+    def _add(
+        self, home: Segment, func: Any, operator: Operator, args: Any, kwargs: Mapping[str, Any], result: Any
+    ) -> None:
         given, results = tensors_of((*args, *kwargs.values())), tensors_of(result)
-        if operator.is_view or not (given or results):
+        if not (given or results):
             return
         for tensor in given:
-            self.storages.role(tensor)
+            self.storages.of(tensor)
         if not operator.written and results and all(self.storages.is_known(tensor) for tensor in results):
             return  # a view that its schema does not call one
-        role: Role = "kv" if self._into_cache else "activation"
         for tensor in results:
-            if not self.storages.is_known(tensor):
-                self.storages.take(tensor, role)
-        moved = traffic(operator, args, dict(kwargs), results)
+            self.storages.take(tensor, self._role_of_new(tensor))
+        moved = traffic(operator, args, kwargs, given, results)
         if operator.kind == "unknown":
-            self._unknown_at(self._home(), operator.packet)
+            self._unknown_at(home, operator.name)
         elif not moved.written and not moved.read and not operator.counted:
             return
-        numbers = self._price(func, operator, args, dict(kwargs), result, moved)
+        vector = operator.flops_per_element and operator.flops_per_element * elements(operator, args, given, results)
+        counted = self._operators.flops(func, args, kwargs, result) if operator.counted else 0
+        numbers = self._numbers(counted, vector, given, moved)
         first = results[0] if results else given[0]
         kind = "move" if operator.kind == "unknown" else operator.kind
         op = Op(operator.name, kind, dtype_of(first.dtype), tuple(first.shape), numbers)
-        self._place(op)
+        if self._backward_from is not None:
+            op.backward_numbers, op.numbers = op.numbers, NOTHING
+        home.items.append(op)
+        self._wrote(op, operator, moved)
 
-    def _price(
-        self, func: Any, operator: Operator, args: Any, kwargs: dict[str, Any], result: Any, moved: Traffic
-    ) -> Numbers:
-        given, results = tensors_of((*args, *kwargs.values())), tensors_of(result)
-        counted = self._operators.flops(func, args, kwargs, result) if operator.counted else 0
-        vector = operator.flops_per_element * elements(operator, given, results) if not operator.counted else 0
+    def _numbers(self, counted: int, vector: int, given: Sequence[torch.Tensor], moved: Traffic) -> Numbers:
+        """A `Cost`'s quantities: FLOPs by the dtype of the first tensor, bytes by whose memory it is."""
         on_tensor_cores = bool(given) and dtype_of(given[0].dtype).on_tensor_cores
         tensor, cuda = (counted, vector) if on_tensor_cores else (0, counted + vector)
         read = {"weight": 0, "activation": 0, "kv": 0}
         written = {"weight": 0, "activation": 0, "kv": 0}
         for x, size in moved.read:
-            read[self.storages.role(x)] += size
+            read[self.storages.of(x).role] += size
         for x, size in moved.written:
-            written[self.storages.role(x)] += size
+            written[self.storages.of(x).role] += size
         # A buffer written (a running mean) leaves the chip like an activation.
         activation = written["activation"] + written["weight"]
         return (tensor, cuda, counted, read["weight"], read["activation"], activation, read["kv"], written["kv"])
 
-    def _home(self) -> Segment:
-        """The module at work; in backward the one whose forward asked for it."""
-        if not self._in_backward:
-            return self.open
-        node = torch._C._current_autograd_node()
-        return self.root if node is None else self._forward_of.get(node._sequence_nr(), self.root)
+    def _wrote(self, op: Op, operator: Operator, moved: Traffic) -> None:
+        """Remember who wrote an activation: should it become cache, that was a write to the cache."""
+        for x, size in moved.written:
+            known = self.storages.of(x)
+            if known.role == "activation" and self._backward_from is None:
+                known.writes.append((op, size))
+            if operator.written and not operator.in_place:
+                self.storages.resized(x)
 
-    def _place(self, op: Op) -> None:
-        home = self._home()
-        home.items.append(op)
-        if self._in_backward:
-            op.backward_numbers, op.numbers = op.numbers, NOTHING
-        elif torch.is_grad_enabled():
-            self._forward_of[torch._C._autograd._get_sequence_nr() - 1] = home
+    def _home(self) -> Segment:
+        """The module at work; in backward the one whose forward asked for it, unless a forward is run again there."""
+        if self.open is not self._backward_from:
+            if self._grad:
+                self._forward_of.setdefault(torch._C._autograd._get_sequence_nr() - 1, self.open)
+            return self.open
+        node: Any = torch._C._current_autograd_node()  # typed as if there always were one
+        return self.root if node is None else self._forward_of.get(node._sequence_nr(), self.root)
 
     def _unknown_at(self, home: Segment, name: str) -> None:
         path = home.layer.path if isinstance(home.layer, RealModule) else ""
@@ -251,24 +268,19 @@ class Recording(TorchDispatchMode):
         """Operators without a declared price."""
         return tuple(Unpriced(name, path, calls) for (path, name), calls in self._unknown.items())
 
-    # Backward
-
     def run_backward(self, result: Any) -> None:
-        """Gradients of every floating-point output, as of their sum."""
-        outputs = [x for x in tensors_of(_values(result)) if x.requires_grad]
-        self._in_backward = True
-        torch.autograd.backward(outputs, [torch.ones_like(x) for x in outputs])
-        self._in_backward = False
+        """Gradients of every output that has one, as of their sum."""
+        self._backward_from = self.open
+        run_backward(result)
 
 
-def _values(result: Any) -> Any:
-    """A model's output as a tuple."""
-    return tuple(result.values()) if isinstance(result, dict) else result
-
-
-def _inputs(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in _inputs(item)]
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in _inputs(item)]
-    return tensors_of(value)
+def _owners(module: nn.Module, rename: Rename) -> dict[int, RealModule]:
+    """Each module's path; where several are listed under one (a list of experts), it has all of them."""
+    listed: dict[str, list[nn.Module]] = {}
+    for name, child in module.named_modules():
+        listed.setdefault(rename(name), []).append(child)
+    owners: dict[int, RealModule] = {}
+    for path, children in listed.items():
+        owner = RealModule(path, children[0] if len(children) == 1 else nn.ModuleList(children))
+        owners |= {id(child): owner for child in children}
+    return owners

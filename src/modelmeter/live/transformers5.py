@@ -1,6 +1,6 @@
 """transformers 5's UnlimitedOcr as DeepSeek-OCR: the same architecture, built from a configuration without weights."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, TypeAlias
 
@@ -9,8 +9,10 @@ import transformers
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import DynamicCache, UnlimitedOcrConfig, UnlimitedOcrForConditionalGeneration
+from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrTextTopkRouter
 
 from modelmeter.live.adapter import Call
+from modelmeter.live.compare import Quantity
 from modelmeter.live.datafree import DataFree, balanced_experts, outputs_replaced
 from modelmeter.live.names import from_transformers
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
@@ -19,37 +21,39 @@ from modelmeter.nn.attention import AttentionKind
 
 BF16 = torch.bfloat16
 ExpertsRun: TypeAlias = Literal["eager", "batched_mm", "grouped_mm"]
-_ATTENTION = {"eager": "eager", "flash": "sdpa"}
+SDPA_OR_EAGER = {"eager": "eager", "flash": "sdpa"}
 
 
 class UnlimitedOcr:
     """The real model without data: on meta, or with sdpa on fake CPU tensors, as on meta sdpa is taken apart.
 
-    `experts` is how the routed experts run: a loop ("eager"), or one product for all.
+    `experts` is how the routed experts run: a loop ("eager"), or one product for all. Attention is over the full context,
+    as DeepSeek-OCR's, unless a `reference_window` is given (128 as released): then it is the model Unlimited-OCR itself,
+    which keeps the prefill and that many of the last tokens.
     """
 
     def __init__(
-        self, config: DeepseekOCRConfig, attention: AttentionKind = "eager", experts: ExpertsRun = "eager"
+        self,
+        config: DeepseekOCRConfig,
+        attention: AttentionKind = "eager",
+        experts: ExpertsRun = "eager",
+        reference_window: int | None = None,
     ) -> None:
         self.config = config
         self.attention = attention
         self.experts = experts
+        self.reference_window = reference_window
         self._fake = FakeTensorMode(allow_non_fake_inputs=True) if attention == "flash" else None
         self.device = "cpu" if self._fake else "meta"
         with self._on_device():
-            self.model = build(config_like(config), attention=_ATTENTION[attention], experts=experts)
-        language = self.model.model.language_model
-        self._routers: list[nn.Module] = [
-            layer.mlp.gate
-            for layer, kind in zip(language.layers, config.decoder.mlp_layer_types, strict=True)
-            if kind == "sparse"
-        ]
+            self.model = build(config_like(config, reference_window), attention=SDPA_OR_EAGER[attention], experts=experts)
+        self._routers = routers_of(self.model)
 
     @property
     def name(self) -> str:
         """What it is, for reports."""
         where = "fake CPU tensors" if self._fake else "meta"
-        return f"transformers {transformers.__version__} UnlimitedOcr ({_ATTENTION[self.attention]}) on {where}"
+        return f"transformers {transformers.__version__} UnlimitedOcr ({SDPA_OR_EAGER[self.attention]}) on {where}"
 
     @property
     def conventions(self) -> Conventions:
@@ -61,6 +65,23 @@ class UnlimitedOcr:
             coverage="max",
         )
 
+    @property
+    def unmodelled(self) -> Container[Quantity]:
+        """What batched_mm and a reference window move.
+
+        batched_mm gathers a copy of an expert's weights for every row: FLOPs are right, traffic is that of no GPU. A
+        windowed cache is joined anew from two parts at every step.
+        """
+        if self.experts == "batched_mm":
+            return ("weight_read_bytes", "activation_bytes", "peak_bytes")
+        if self.reference_window is not None:
+            return ("kv_cache_bytes", "kv_traffic_bytes", "activation_bytes", "peak_bytes")
+        return ()
+
+    def tokens_cached(self, context_len: int, step: int) -> int:
+        """Tokens that decode step `step` finds cached: all, or the prefill and what the window leaves of the rest."""
+        return context_len + (step if self.reference_window is None else min(step, self.reference_window - 1))
+
     def rename(self, path: str) -> str:
         """The vendor's path."""
         return from_transformers(path)
@@ -68,7 +89,8 @@ class UnlimitedOcr:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Without data, and with balanced routing."""
-        with self._fake or nullcontext(), outputs_replaced(self._routers, _balance), DataFree():
+        looped = self._routers if self.experts == "eager" else []  # the others never look at the indices
+        with self._fake or nullcontext(), outputs_replaced(looped, _balance), DataFree():
             yield
 
     def vision(self, views: ViewPlan, batch: int) -> Call:
@@ -88,7 +110,7 @@ class UnlimitedOcr:
 
     def decode(self, cached: int, batch: int, cache: Any = None) -> Call:
         """A forward pass of one token onto a cache that holds `cached`."""
-        cache = cache or self._cache(cached, batch)
+        cache = self._cache(cached, batch) if cache is None else cache
         return self._forward(self._ids(batch, 1), cached + 1, past_key_values=cache)
 
     def _cache(self, cached: int, batch: int) -> DynamicCache:
@@ -104,7 +126,8 @@ class UnlimitedOcr:
         # With data the mask of ones can be seen through: sdpa then takes none. An eager core is given one anyway.
         mask = torch.ones(ids.shape[0], keys, dtype=torch.long, device="cpu" if self._fake else "meta")
         arguments = {"input_ids": ids, "attention_mask": mask, "use_cache": True, **more}
-        return Call(lambda: self.model(**arguments), arguments, cache=arguments.get("past_key_values"))
+        cache = arguments.setdefault("past_key_values", DynamicCache(config=self.model.config.text_config))
+        return Call(lambda: self.model(**arguments), arguments, cache=cache)
 
     def _images(self, views: ViewPlan, batch: int) -> dict[str, Any]:
         arguments: dict[str, Any] = {"pixel_values": self._pixels(batch, views.base_size)}
@@ -130,6 +153,11 @@ class UnlimitedOcr:
         return self._fake or torch.device("meta")
 
 
+def routers_of(model: nn.Module) -> list[nn.Module]:
+    """The router of every mixture-of-experts layer, in order."""
+    return [module for module in model.modules() if isinstance(module, UnlimitedOcrTextTopkRouter)]
+
+
 def _balance(router: nn.Module, output: Any) -> Any:
     logits, weights, _ = output
     return logits, weights, balanced_experts(weights.shape[0], router.top_k, router.num_experts)
@@ -153,12 +181,13 @@ def build(
     return model.eval()
 
 
-def config_like(config: DeepseekOCRConfig) -> UnlimitedOcrConfig:
-    """A configuration, number by number, as transformers'; attention runs over the full context and a plain cache."""
+def config_like(config: DeepseekOCRConfig, reference_window: int | None = None) -> UnlimitedOcrConfig:
+    """A configuration, number by number, as transformers'; without a window attention is over the full context."""
     sam, clip, decoder = config.sam, config.clip, config.decoder
+    attention = "full_attention" if reference_window is None else "reference_sliding_attention"
     text = {
-        "layer_types": ["full_attention"] * decoder.num_hidden_layers,
-        "sliding_window": 32768,
+        "layer_types": [attention] * decoder.num_hidden_layers,
+        "sliding_window": reference_window or decoder.max_position_embeddings,
         "mlp_layer_types": list(decoder.mlp_layer_types),
     }
     same = (

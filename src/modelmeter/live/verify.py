@@ -1,30 +1,34 @@
 """Verification: the twin's stages and layers beside the real model's, quantity by quantity, operator by operator."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.layer import Layer
 from modelmeter.core.trace import Trace, Unpriced
 from modelmeter.live.adapter import Adapter, Call
-from modelmeter.live.compare import Folded, Row, checks, fold, operator_checks
+from modelmeter.live.caches import cached_tensors
+from modelmeter.live.compare import Check, Folded, Quantity, Row, checks, fold, operator_checks
 from modelmeter.live.record import record_call
 from modelmeter.models.deepseek_ocr.config import Conventions
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.views import ViewPlan
 
-Stage: TypeAlias = Literal["vision", "prefill", "page", "decode"]
+Stage: TypeAlias = Literal["vision", "prefill", "page", "decode", "layer"]
 STAGES: Final[tuple[Stage, ...]] = ("vision", "prefill", "page", "decode")
-"""`page` is a prefill with images: vision, splice, decoder and head in one forward pass."""
+"""`page` is a prefill with images: vision, splice, decoder and head in one forward pass. `layer` is one module alone."""
 
 STAGE_BOUNDS: Final[Mapping[Stage, Mapping[str, float]]] = {
     "vision": {"activation_bytes": 0.02, "peak_bytes": 0.05, "saved_bytes": 0.05},
     "prefill": {"activation_bytes": 0.02, "peak_bytes": 0.05, "saved_bytes": 0.05},
     "page": {"activation_bytes": 0.02, "peak_bytes": 0.05, "saved_bytes": 0.05},
     "decode": {"activation_bytes": 0.05, "peak_bytes": 0.05, "saved_bytes": 0.05},
+    "layer": {"activation_bytes": 0.05, "peak_bytes": 0.15, "saved_bytes": 0.15},
 }
 """How far a stage's activation traffic and peak memory may be off, as a part of what was measured."""
-LAYER_BOUNDS: Final[Mapping[str, float]] = {"activation_bytes": 0.15, "peak_bytes": 0.15, "saved_bytes": 0.15}
+LAYER_BOUNDS: Final = STAGE_BOUNDS["layer"]
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +44,15 @@ class Point:
 
 
 @attrs.frozen
+class Routing:
+    """How many experts each mixture-of-experts layer really reached, beside the number uniform routing would."""
+
+    hit: tuple[int, ...]
+    expected: float
+    num_experts: int
+
+
+@attrs.frozen
 class Comparison:
     """One point on both sides: the whole, the layers in it, and what nobody priced."""
 
@@ -47,6 +60,7 @@ class Comparison:
     total: Row
     layers: tuple[Row, ...]
     unpriced: tuple[Unpriced, ...]
+    routing: "Routing | None" = None
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -82,14 +96,24 @@ def verify(adapter: Adapter, points: Iterable[Point], twin: DeepseekOCRModel | N
     twin = twin or DeepseekOCRModel.from_config(adapter.config, **attrs.asdict(adapter.conventions))
     found, call = [], None
     for point in points:
-        analytic = _twin_trace(twin, point)
+        _check_backward(point, twin)
+        analytic = _twin_trace(twin, point, adapter.tokens_cached(point.context_len, point.step))
         call = _call(adapter, point, call)
         with adapter.running():
             measured = record_call(
                 adapter.model, call.run, call.inputs, backward=point.backward, rename=adapter.rename, at=call.at
             )
-        found.append(compare(measured, analytic, point))
+        held = held_bytes(call.cache), _held_after(twin, point)
+        found.append(compare(measured, analytic, point, layer=twin.network, held=held, skip=adapter.unmodelled))
     return Verification(adapter.name, adapter.conventions, tuple(found))
+
+
+def _check_backward(point: Point, twin: DeepseekOCRModel) -> None:
+    if point.backward and point.stage in ("vision", "page") and twin.conventions.vision_sdpa:
+        raise ModelMeterError(
+            f"backward of {point.stage} with scaled_dot_product_attention: where SAM's bias needs a gradient, torch runs "
+            "products instead of the kernel. Verify vision's backward with attention eager"
+        )
 
 
 def decode_steps(steps: int, **sizes: Any) -> Iterator[Point]:
@@ -108,9 +132,13 @@ def _call(adapter: Adapter, point: Point, before: Call | None) -> Call:
     return adapter.vision(point.views, point.batch)
 
 
-def _twin_trace(twin: DeepseekOCRModel, point: Point) -> Trace:
+def _twin_trace(twin: DeepseekOCRModel, point: Point, cached: int) -> Trace:
+    """The twin's pass; it moves to it from the point before where that was the step before."""
     if point.stage == "decode" and point.step:
         twin.decode_one_token()
+        if cached < point.context_len + point.step:  # a window has let go of some
+            twin.start_prefill(cached, point.batch)
+            twin.start_decode()
         return twin.trace()
     twin.set_views(point.views if point.stage in ("vision", "page") else None)
     if point.stage == "vision":
@@ -122,21 +150,59 @@ def _twin_trace(twin: DeepseekOCRModel, point: Point) -> Trace:
     return twin.trace(grad=point.backward)
 
 
-def compare(real: Trace, twin: Trace, point: Point) -> Comparison:
-    """Both traces of one point. Modules that only one side calls are part of the one around them."""
+def held_bytes(cache: Any) -> int:
+    """Bytes of keys and values in a real cache; 0 without one."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in cached_tensors([cache]))
+
+
+def _held_after(twin: DeepseekOCRModel, point: Point) -> int:
+    """Bytes cached when the pass that the twin stands before, or has just done in prefill, is over."""
+    if point.stage == "vision":
+        return 0
+    return twin.kv_cache_bytes() + (twin.kv_bytes_per_token(point.batch) if point.stage == "decode" else 0)
+
+
+def compare(
+    real: Trace,
+    twin: Trace,
+    point: Point,
+    *,
+    layer: Layer,
+    held: tuple[int, int] | None = None,
+    skip: Container[Quantity] = (),
+    skip_in_layers: Container[Quantity] = (),
+) -> Comparison:
+    """Both traces of one point. `layer` is the twin: the whole network for a stage.
+
+    `held` are the bytes in the caches afterwards, the real one and the twin's; without it, what each cache gained is
+    compared. Quantities to `skip` have no analytic counterpart in the way the real model ran. Modules that only one
+    side calls are part of the one around them.
+    """
     there, here = fold(real), fold(twin)
-    total = _row("", "", there[""], here[""], STAGE_BOUNDS[point.stage], point)
+    here[""].owner = layer
+    total = _row("", "", there[""], here[""], STAGE_BOUNDS[point.stage], point, skip)
+    if held is not None:
+        checked = [Check("kv_cache_bytes", *held) if x.quantity == "kv_cache_bytes" else x for x in total.checks]
+        total = attrs.evolve(total, checks=tuple(checked))
     layers = [
-        _row(path, type(folded.owner).__name__, there[path], folded, LAYER_BOUNDS, point)
+        _row(path, type(folded.owner).__name__, there[path], folded, LAYER_BOUNDS, point, skip_in_layers or skip)
         for path, folded in here.items()
         if path and path in there
     ]
     return Comparison(point, total, tuple(_grouped(layers)), real.unpriced)
 
 
-def _row(path: str, layer: str, real: Folded, twin: Folded, bounds: Mapping[str, float], point: Point) -> Row:
-    found = checks(real, twin, bounds, backward=point.backward)
-    return Row(path, layer, 1, found, operator_checks(real, twin))
+def _row(
+    path: str,
+    layer: str,
+    real: Folded,
+    twin: Folded,
+    bounds: Mapping[str, float],
+    point: Point,
+    skip: Container[Quantity],
+) -> Row:
+    found = [check for check in checks(real, twin, bounds, backward=point.backward) if check.quantity not in skip]
+    return Row(path, layer, 1, tuple(found), operator_checks(real, twin))
 
 
 def _grouped(rows: Sequence[Row]) -> list[Row]:

@@ -3,9 +3,9 @@
 from typing import Any, Literal, TypeAlias
 
 from modelmeter.core import ops
-from modelmeter.core.dims import Dim, floor_div, not_one, prod
+from modelmeter.core.dims import Dim, floor_div, not_one, prod, same
 from modelmeter.core.pricing import fused
-from modelmeter.core.tensor import FP32, Tensor
+from modelmeter.core.tensor import FP32, Role, Tensor
 
 AttentionKind: TypeAlias = Literal["eager", "flash"]
 ATTENTION_KINDS: tuple[AttentionKind, ...] = ("eager", "flash")
@@ -22,25 +22,26 @@ def eager_attention(
     masks_itself: bool = False,
     products: Dim = None,
     copies: tuple[Dim, Dim, Dim] = (0, 0, 0),
+    scale: Literal["mul", "div"] = "mul",
 ) -> tuple[Tensor, Tensor]:
     """[b h s d], [b h t d], [b h t d] -> [b h s d], weights [b h s t]: scores, scale, mask, softmax in fp32, values.
 
     `products` of the s * t scores are needed (a causal triangle); None is all of them. A kernel that `masks_itself`
     does the addition of a mask without reading one. `copies` are 0/1 dims: whether a product first copies q, k, v (its
-    b and h become one axis); the copy lives no longer than the product.
+    b and h become one axis); the copy lives no longer than the product. `scale` is how scores are scaled by a number.
     """
     batch, heads, _, width = q.shape
     needed = None if products is None else prod((2, batch, heads, width)) * products  # of either product
-    k_copy = ops.clone(k, when=copies[1])
-    scores = ops.bmm(ops.clone(q, when=copies[0]), _transposed(k_copy), needed_flops=needed)
+    k_copy = _transposed(_for_product(k, heads, copies[1]))
+    scores = ops.bmm(ops.clone(q, when=copies[0]), k_copy, needed_flops=needed)
     del k_copy
-    scores = ops.unary("mul", scores)
+    scores = ops.unary(scale, scores)
     if mask is not None:
         scores = ops.binary("add", scores, mask)
     elif masks_itself:
         scores = ops.unary("add", scores)
     weights = ops.cast(ops.softmax(ops.cast(scores, FP32)), q.dtype)
-    return ops.bmm(weights, ops.clone(v, when=copies[2]), needed_flops=needed), weights
+    return ops.bmm(weights, _for_product(v, heads, copies[2]), needed_flops=needed), weights
 
 
 def _output_only(*args: Any, **kwargs: Any) -> Tensor:
@@ -49,6 +50,14 @@ def _output_only(*args: Any, **kwargs: Any) -> Tensor:
 
 flash_attention = fused(_output_only, "flash_attention", recomputes=1)
 """The same FLOPs in one kernel: q, k, v (and a bias, where SDPA is given one) and the output reach memory."""
+
+
+def _for_product(x: Tensor, heads: int, when: Dim) -> Tensor:
+    """Keys or values as a product takes them. One head for all is copied out to them, but not of a single sequence."""
+    batch, own, tokens, width = x.shape
+    if own == heads:
+        return ops.clone(x, when=when)
+    return x if same(batch, 1) else ops.clone(x, (batch, heads, tokens, width))
 
 
 def _transposed(k: Tensor) -> Tensor:
@@ -62,10 +71,14 @@ def causal_products(queries: Dim, keys: Dim, convention: Causal) -> Dim:
     return queries * keys - floor_div(queries * (queries - 1), 2)
 
 
-def query_copies(q: Tensor) -> tuple[Dim, Dim, Dim]:
-    """`copies` of q [b h s d] laid out as [b s h d], with k and v from the cache: none at batch 1 or one query."""
+def query_copies(q: Tensor, *, alike: bool = False) -> tuple[Dim, Dim, Dim]:
+    """`copies` of q [b h s d] laid out as [b s h d], with k and v from the cache: none at batch 1 or one query.
+
+    `alike`: k and v are laid out like q, which they are until a cache has put them one after another.
+    """
     batch, _, queries, _ = q.shape
-    return not_one(batch) * not_one(queries), 0, 0
+    several = not_one(batch) * not_one(queries)
+    return (several, several, several) if alike else (several, 0, 0)
 
 
 def merge_heads(x: Tensor) -> Tensor:
@@ -76,19 +89,22 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def repeat_kv(x: Tensor, groups: int) -> Tensor:
-    """[b kv t d] -> [b kv*groups t d]: keys or values copied out to every query head; free with groups of one."""
-    if groups == 1:
-        return x
+    """[b kv t d] -> [b kv*groups t d]: keys or values copied out to every query head; free with groups of one.
+
+    A single KV head stays [b 1 t d]: every query head sees it as it is.
+    """
     batch, heads, tokens, width = x.shape
+    if groups == 1 or heads == 1:
+        return x
     return ops.clone(x, (batch, heads * groups, tokens, width))
 
 
-def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor, role: Role = "activation") -> Tensor:
     """[b h s d] -> [b h s d]: x * cos + rotate_half(x) * sin, five kernels. cos and sin are [p s d]."""
     positions, queries, width = cos.shape
     cos = cos.view(positions, 1, queries, width)
     sin = sin.view(positions, 1, queries, width)
-    return ops.binary("add", ops.binary("mul", x, cos), ops.binary("mul", _rotate_half(x), sin))
+    return ops.binary("add", ops.binary("mul", x, cos), ops.binary("mul", _rotate_half(x), sin), role=role)
 
 
 def _rotate_half(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Unpack
 
 from modelmeter.core import ops
 from modelmeter.core.layer import InputSize, Parameter
-from modelmeter.core.tensor import BF16, DType, Tensor
+from modelmeter.core.tensor import BF16, DType, Role, Tensor
 from modelmeter.nn.token import TokenLayer
 
 
@@ -24,5 +24,5 @@ class Linear(TokenLayer):
         self.weight = Parameter(out_features, in_features, dtype=dtype)
         self.bias = Parameter(out_features, dtype=dtype) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.linear(x, self.weight.read(), None if self.bias is None else self.bias.read())
+    def forward(self, x: Tensor, role: Role = "activation") -> Tensor:
+        return ops.linear(x, self.weight.read(), None if self.bias is None else self.bias.read(), role)

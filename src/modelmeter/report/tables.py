@@ -1,26 +1,10 @@
 """An analysis as tables of text: data that a renderer prints or writes as Markdown."""
 
-import attrs
-
 from modelmeter.core.cost import Cost, StageCost
 from modelmeter.report import units
 from modelmeter.report.analysis import STAGES, Analysis, PageResult, StageResult
 from modelmeter.report.conventions import convention_notes
-
-
-@attrs.frozen(kw_only=True)
-class Table:
-    """A titled table; the first `text_columns` columns are words, the others numbers. `rules` end a group of rows.
-
-    A column's name may have two lines.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    text_columns: int = 1
-    rules: frozenset[int] = frozenset()
-
+from modelmeter.report.grid import Table
 
 _COST_COLUMNS = ("tensor\nFLOPs", "CUDA\nFLOPs", "weights\nread", "activ.\nmoved", "KV\nmoved", "FLOP/\nbyte")
 _MEMORY_COLUMNS = ("weights\nheld", "activ.\npeak", "KV\nheld")

@@ -513,7 +513,9 @@ WITHOUT_A_REAL_MODULE = {
     "sam._GridLayer": "abstract: the default input of SAM's layers",
     "network.ImageTokens": "inline in get_image_features: copies only; its two vectors are counted in parameters tests",
     "network.ImageTokenSplice": "inline in the real forward: comparisons and copies",
+    "network.Head": "`lm_head` and a cast of the logits that the real forward makes inline",
     "network.CausalMask": "a function there (create_causal_mask): comparisons and copies",
+    "masks.UnlimitedOcrMasks": "functions there (create_causal_mask and its reference-sliding kin): no products",
     "network.VisionBackbone": "the child of VisionStage that calls Backbone.encode; VisionStage's case runs it",
 }
 

@@ -100,7 +100,8 @@ def test_rotary_is_all_that_transformers_counts_less(mode, queries, batch):
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_logits_are_cast_to_fp32(batch):
-    cast = of_operator(model_in("prefill", 100, batch), "_to_copy", "lm_head.")
+    """After the head's own call, in the forward of the whole network."""
+    (cast,) = [op.cost for path, op in model_in("prefill", 100, batch).trace().operators() if not path]
     logits = batch * 100 * 129_280
     assert cast == Cost(activation_read_bytes=2 * logits, activation_write_bytes=4 * logits)
     names = {
@@ -167,6 +168,30 @@ def test_sdpa_of_sam_reads_its_materialised_bias():
     assert core.activation_write_bytes == out
 
 
+def test_halves_of_the_bias_are_laid_out_before_they_are_added():
+    """Each comes out of its product with the rows (or columns) in front; SAM's last convolution gets a copy too."""
+    model = DeepseekOCRModel.from_config()
+    model.set_views(plan_views(1024, 1024, mode="base"))
+    model.start_vision()
+    tokens, side = 64 * 64, 64
+    inside = [op for path, op in model.trace().operators() if path == "model.sam_model.blocks.2.attn"]
+    clones = [op.cost.activation_write_bytes for op in inside if op.name == "clone"]
+    queries, half = 12 * tokens * 64 * 2, 12 * tokens * side * 2
+    assert clones == [queries, queries, half, half]  # a copy of the queries for either product, then the halves
+    last = [op for path, op in model.trace().operators() if path == "model.sam_model"]
+    assert [op.name for op in last] == ["add", "clone"]  # the positions
+    assert last[-1].cost.activation_write_bytes == 512 * 32 * 32 * 2
+
+
+def test_images_of_zeros_are_looked_for():
+    """The vendor's code sums all tiles of a page, and the first page."""
+    model = DeepseekOCRModel.from_config()
+    model.set_views(A4)
+    model.start_vision()
+    sums = [op.cost.activation_read_bytes for path, op in model.trace().operators() if op.name == "sum"]
+    assert sums == [6 * 3 * 640 * 640 * 2, 3 * 1024 * 1024 * 2]
+
+
 def test_vision_weights_are_resident_once_and_read_once_a_call():
     """Tiles run as one batch, the global view as another: two calls of the same weights."""
     model = DeepseekOCRModel.from_config()
@@ -192,8 +217,8 @@ def test_a_batch_of_pages_reads_the_weights_once(pages):
     for model, batch in ((one, 1), (several, pages)):
         model.set_views(A4)
         model.start_vision(batch)
-    # Each page's tokens are joined anew with the newline (expanded to the rows: for the tiles and for the whole page) and
-    # the separator. The class token is expanded to all views of a size.
+    # Each page's tokens are joined anew with the newline (expanded to the rows: for the tiles and for the whole page)
+    # and the separator. The class token is expanded to all views of a size.
     a_page = 2 * (2 + 1) * 1280
     assert several.cost().weight_bytes - one.cost().weight_bytes == (pages - 1) * a_page
     assert several.cost().counted_flops == pages * one.cost().counted_flops
@@ -256,6 +281,33 @@ def test_a_prefill_writes_its_keys_and_values_once(style):
     model = model_in("prefill", 100, 2, cache=style)
     assert model.cost().kv_write_bytes == 12 * 2 * TOKEN * 100 * 2 == model.kv_cache_bytes()
     assert model.cost().kv_read_bytes == 12 * 2 * TOKEN * 100 * 2  # scores and values
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("implementation", ["vendor", "transformers"])
+def test_an_empty_cache_takes_keys_and_values_with_or_without_a_copy(implementation, batch):
+    """transformers 4.46 keeps them: what makes them writes the cache. transformers 5 concatenates them to nothing."""
+    trace = model_in("prefill", 100, batch, implementation=implementation).trace()
+    layers, written = trace.by_layer(), TOKEN * 100 * batch
+    kept = implementation == "vendor"
+    attention, values = (layers[f"model.layers.0.self_attn{name}"] for name in ("", ".v_proj"))
+    assert (values.kv_write_bytes, values.activation_write_bytes) == ((written, 0) if kept else (0, written))
+    assert attention.kv_write_bytes == 2 * written
+    inside = [op.name for path, op in trace.operators() if path == "model.layers.0.self_attn"]
+    assert inside.count("cat") == 2 + (0 if kept else 2)  # rotate_half of queries and keys
+    # What is kept lies in memory as it was made: for several sequences each product copies its operands first. The
+    # heads' outputs are merged by a copy, always.
+    assert inside.count("clone") == 1 + (0 if batch == 1 else 3 if kept else 1)
+
+
+def test_later_tokens_are_concatenated():
+    """Past an empty cache both do the same."""
+    names = []
+    for implementation in ("vendor", "transformers"):
+        model = model_in("decode", 100, 2, implementation=implementation)
+        inside = [op.name for path, op in model.trace().operators() if path == "model.layers.0.self_attn"]
+        names.append([name for name in inside if name in ("cat", "clone")])
+    assert names[0] == names[1] == ["cat"] * 4
 
 
 @pytest.mark.parametrize("style", ["concat", "in_place"])
@@ -347,11 +399,15 @@ def test_elementwise_work_is_counted_apart():
 
 @pytest.mark.parametrize("implementation", ["vendor", "transformers"])
 def test_a_loop_over_experts_and_a_grouped_kernel_do_the_same_work(implementation):
-    """A loop holds one expert's temporaries at a time."""
+    """A loop holds one expert's temporaries at a time. transformers' two ways sort, gather and add differently."""
     loop, grouped = (
         model_in("prefill", 300, implementation=implementation, experts=experts) for experts in ("loop", "grouped")
     )
-    assert loop.cost() == grouped.cost()
+    if implementation == "vendor":
+        assert loop.cost() == grouped.cost()
+    else:
+        for quantity in ("tensor_flops", "counted_flops", "weight_bytes", "kv_bytes"):
+            assert getattr(loop.cost(), quantity) == getattr(grouped.cost(), quantity)
     assert loop.activation_peak_bytes() <= grouped.activation_peak_bytes()
 
 

@@ -8,7 +8,7 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.layer import InputSize, Layer, Parameter
 from modelmeter.core.recorder import Recorder, current
-from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
+from modelmeter.core.tensor import BF16, FP32, INT32, INT64, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DecoderConfig
 from modelmeter.models.deepseek_ocr.llama import LlamaAttention, LlamaFlashAttention2, decoder_inputs
 from modelmeter.nn.activation import SiLU
@@ -37,27 +37,30 @@ class DeepseekV2MLP(TokenLayer):
 
 
 class MoEGate(TokenLayer):
-    """The router, in fp32: [r hidden] -> weights [r k] in fp32, expert indices [r k]."""
+    """The router, in fp32: [r hidden] -> weights [r k] in fp32, expert indices [r k], and the logits [r E] or None."""
 
     def __init__(self, config: DecoderConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(config.hidden_size, **size)
         self.config = config
+        self.gives_logits = conventions.implementation == "transformers"
         # transformers' router never reads norm_topk_prob
         self.normalises = conventions.implementation == "vendor" and config.norm_topk_prob
         self.weight = Parameter(config.n_routed_experts, config.hidden_size)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         config = self.config
         rows = _rows(x)
         x = x.view(rows, config.hidden_size)
-        scores = ops.softmax(ops.linear(ops.cast(x, FP32), ops.cast(self.weight.read(), FP32)))
+        logits = ops.linear(ops.cast(x, FP32), ops.cast(self.weight.read(), FP32))
+        scores = ops.softmax(logits)
         if config.topk_method == "group_limited_greedy":
             scores = self._mask_groups(scores)
         weights, indices = ops.topk(scores, config.num_experts_per_tok)
         if self.normalises and config.num_experts_per_tok > 1:
             total = ops.unary("add", ops.reduce("sum", weights, (rows, 1)))
             weights = ops.binary("div", weights, total)
-        return ops.unary("mul", weights), indices
+        # transformers hands the logits on, and its mixture holds them to its end.
+        return ops.unary("mul", weights), indices, logits if self.gives_logits else None
 
     def _mask_groups(self, scores: Tensor) -> Tensor:
         """Scores outside each token's best `topk_group` groups of experts are cleared."""
@@ -106,46 +109,76 @@ class Experts(Layer):
         counts = ops.fill("new_zeros", (tokens, self.config.n_routed_experts), INT64)
         counts = ops.move("scatter_", (indices,), counts.shape, INT64, into=counts, write_bytes=indices.nbytes)
         per_expert = ops.reduce("sum", counts, (self.config.n_routed_experts,))
-        order = ops.unary("argsort", indices.view(rows))
+        order = ops.sort(indices.view(rows))[1]
         chosen = ops.gather(x, ops.unary("floor_divide", order), (rows, hidden))
         ops.move("_to_copy", (per_expert,), per_expert.shape, INT64)
-        outs = self._run(chosen, hit)
-        outs = ops.cat((outs,), outs.shape)
-        back = ops.empty(outs.shape, outs.dtype)
-        back = ops.move("index_put_", (outs, order), outs.shape, outs.dtype, into=back)
-        back = ops.cast(back.view(tokens, top_k, hidden), FP32)
-        back = ops.binary("mul", back, weights.view(tokens, top_k, 1), into=back)
-        return ops.cast(ops.reduce("sum", back, (tokens, hidden)), x.dtype)
+        outputs = self._run(chosen, hit)
+        outs = ops.cat((outputs,), outputs.shape)
+        new_x = ops.empty(outs.shape, outs.dtype)
+        new_x = ops.move("index_put_", (outs, order), outs.shape, outs.dtype, into=new_x)
+        weighed = ops.cast(new_x.view(tokens, top_k, hidden), FP32)
+        weighed = ops.binary("mul", weighed, weights.view(tokens, top_k, 1), into=weighed)
+        total = ops.reduce("sum", weighed, (tokens, hidden))
+        del weighed
+        return ops.cast(total, x.dtype)
 
     def _transformers(self, x: Tensor, weights: Tensor, indices: Tensor, hit: Dim) -> Tensor:
         """For each expert: gather its tokens, run, weigh in fp32, add to the result."""
-        tokens, hidden = x.shape
+        if self.conventions.experts == "grouped":
+            return self._grouped(x, weights, indices, hit)
+        tokens, _ = x.shape
         top_k, experts = self.config.num_experts_per_tok, self.config.n_routed_experts
         rows = tokens * top_k
         final = ops.fill("zeros_like", x.shape, x.dtype)
         one_hot = ops.fill("zeros", (tokens, top_k, experts + 1), INT64)
         one_hot = ops.move("scatter_", (indices,), one_hot.shape, INT64, into=one_hot, write_bytes=indices.nbytes)
         ops.reduce("sum", one_hot, (experts + 1,))
-        # Each expert's tokens are looked for in its [k t] slice of the one-hot mask.
-        slice_bytes = rounded(top_k * tokens * INT64.itemsize * hit)
         recorder = current("Experts")
-        if self.conventions.experts == "grouped":
-            return self._add_rows(final, x, weights, one_hot, slice_bytes, rows, hit)
         with recorder.untracked():
-            self._add_rows(final, x, weights, one_hot, slice_bytes, rows, hit)
-        with recorder.unpriced():
-            self._add_rows(final, x, weights, one_hot, slice_bytes, rows_of_one_expert(rows, hit), hit)
+            self._loop(final, x, weights, one_hot, rows, hit, rounds=1)
+        with recorder.unpriced():  # what one expert's rows take, beside what is left of the expert before
+            self._loop(final, x, weights, one_hot, rows_of_one_expert(rows, hit), hit, rounds=min(2, top_k))
         return final
 
-    def _add_rows(
-        self, final: Tensor, x: Tensor, weights: Tensor, one_hot: Tensor, slice_bytes: Dim, rows: Dim, hit: Dim
-    ) -> Tensor:
-        """The loop's body for `rows` rows: all of them is what it costs, one expert's is the memory it takes."""
-        position = ops.move("nonzero", (one_hot,), (rows, 2), INT64, read_bytes=slice_bytes)
-        outs = self._swiglu(ops.gather(x, position, (rows, x.shape[1])), hit)
-        picked = ops.gather(weights, position, (rows, 1))
-        weighted = ops.cast(ops.binary("mul", outs, picked, dtype=FP32), x.dtype)
-        return ops.index_add(final, weighted)
+    def _loop(
+        self, final: Tensor, x: Tensor, weights: Tensor, one_hot: Tensor, rows: Dim, hit: Dim, *, rounds: int
+    ) -> None:
+        """The loop over experts, `rows` rows a round. Its locals last into the next round, as in the real one."""
+        tokens, top_k, _ = one_hot.shape
+        width = self.config.moe_intermediate_size
+        # Each expert's tokens are looked for in its [k t] slice of the one-hot mask.
+        slices = rounded(top_k * tokens * INT64.itemsize * hit)
+        for _ in range(rounds):
+            position = ops.move("nonzero", (one_hot,), (rows, 2), INT64, read_bytes=slices)
+            state = ops.gather(x, position, (rows, x.shape[1]))
+            gate = up = self.gate_up_proj(state, hit).narrow(rows, width)
+            hidden = ops.binary("mul", self.act_fn(gate), up)
+            hidden = self.down_proj(hidden, hit)
+            hidden = ops.binary("mul", hidden, ops.gather(weights, position, (rows, 1)), dtype=FP32)
+            ops.index_add(final, ops.cast(hidden, x.dtype))
+
+    def _grouped(self, x: Tensor, weights: Tensor, indices: Tensor, hit: Dim) -> Tensor:
+        """`grouped_mm_experts_forward`: rows sorted by expert, all in one product, put back, added by token in fp32."""
+        tokens, hidden = x.shape
+        rows, experts = tokens * self.config.num_experts_per_tok, self.config.n_routed_experts
+        sorted_ids, order = ops.sort(indices.view(rows))
+        chosen = ops.gather(x, ops.unary("floor_divide", order), (rows, hidden))
+        picked = ops.gather(weights.view(rows), order, (rows,))
+        histogram_input = ops.cast(sorted_ids, INT32)
+        counts = ops.move("histc", (histogram_input,), (experts,), INT32)
+        _offsets = ops.move("cumsum", (counts,), (experts,), INT32)
+        outs = self.down_proj(self._gated(chosen, hit), hit)
+        weighted = ops.binary("mul", outs, picked.view(rows, 1), dtype=FP32)
+        inverse = ops.empty((rows,), INT64)
+        inverse = ops.move("index_put_", (order, ops.fill("arange", (rows,), INT64)), (rows,), INT64, into=inverse)
+        weighted = ops.gather(weighted, inverse, (rows, hidden))
+        total = ops.reduce("sum", weighted.view(tokens, self.config.num_experts_per_tok, hidden), (tokens, hidden))
+        return ops.cast(total, x.dtype)
+
+    def _gated(self, rows: Tensor, hit: Dim) -> Tensor:
+        """The first projection's two halves, one through the activation, multiplied."""
+        gate = up = self.gate_up_proj(rows, hit).narrow(rows.shape[0], self.config.moe_intermediate_size)
+        return ops.binary("mul", self.act_fn(gate), up)
 
     def _run(self, rows: Tensor, hit: Dim) -> Tensor:
         """SwiGLU of each row by its expert. A loop holds one expert's temporaries at a time, a grouped kernel all."""
@@ -160,12 +193,7 @@ class Experts(Layer):
         return out
 
     def _swiglu(self, rows: Tensor, hit: Dim) -> Tensor:
-        if self.conventions.implementation == "vendor":
-            gate, up = self.act_fn(self.gate_proj(rows, hit)), self.up_proj(rows, hit)
-        else:
-            both = self.gate_up_proj(rows, hit)
-            half = both.narrow(both.shape[0], self.config.moe_intermediate_size)
-            gate, up = self.act_fn(half), half
+        gate, up = self.act_fn(self.gate_proj(rows, hit)), self.up_proj(rows, hit)
         return self.down_proj(ops.binary("mul", gate, up), hit)
 
 
@@ -182,7 +210,7 @@ class DeepseekV2MoE(TokenLayer):
             self.shared_experts = DeepseekV2MLP(config.hidden_size, shared_width, config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        weights, indices = self.gate(x)
+        weights, indices, _logits = self.gate(x)
         y = self.experts(x.view(_rows(x), self.hidden_size), weights, indices).view(*x.shape)
         if self.shared_experts is not None:
             y = ops.binary("add", y, self.shared_experts(x))

@@ -90,7 +90,7 @@ class Engine:
 
     def _runner(self, step: Step) -> Run:
         style = self.conventions.cache
-        eager = self.conventions.attention == "eager"
+        masked = self.conventions.attention == "eager" or self.conventions.implementation == "transformers"
 
         def run(recorder: Recorder, queries: Dim, batch: Dim, past: Dim) -> None:
             images = [recorder.take((batch * count, 3, side, side), BF16) for count, side in step.images]
@@ -98,7 +98,7 @@ class Engine:
                 self._vision_stage(step.grid, batch, *images)
                 return
             ids = recorder.take((batch, queries), INT64)
-            attention_mask = recorder.take((batch, past + queries), INT64) if eager else None
+            attention_mask = recorder.take((batch, past + queries), INT64) if masked else None
             self.network(ids, attention_mask, PastKV(length=past, style=style), step.grid, *images)
 
         return run

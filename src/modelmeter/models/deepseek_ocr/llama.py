@@ -4,14 +4,14 @@ The vendor's decoder uses these classes. transformers 5's own attention differs 
 once a model, elementwise (`RotaryEmbedding`), instead of inside every layer as a matrix product.
 """
 
-from typing import Any, TypeAlias, Unpack
+from typing import Any, Literal, TypeAlias, Unpack
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim
 from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.layer import InputSize
 from modelmeter.core.recorder import Recorder
-from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
+from modelmeter.core.tensor import BF16, FP32, INT64, Role, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DecoderConfig
 from modelmeter.nn.attention import (
     apply_rotary,
@@ -94,21 +94,28 @@ class LlamaAttention(CachedLayer):
         batch, queries, _ = x.shape
         q = self.q_proj(x).view(batch, self.num_heads, queries, self.head_dim)
         k = self.k_proj(x).view(batch, self.num_kv_heads, queries, self.head_dim)
-        v = self.v_proj(x).view(batch, self.num_kv_heads, queries, self.head_dim)
+        # The vendor's cache keeps the first keys and values as they are: what makes them writes the cache.
+        kept = self.conventions.implementation == "vendor" and past is not None and past.keeps_first
+        role: Role = "kv" if kept else "activation"
+        v = self.v_proj(x, role).view(batch, self.num_kv_heads, queries, self.head_dim)
         cos, sin = self.rotary_emb(positions) if isinstance(positions, Tensor) else positions
-        q, k = apply_rotary(q, cos, sin), apply_rotary(k, cos, sin)
-        if past is not None:
+        q, k = apply_rotary(q, cos, sin), apply_rotary(k, cos, sin, role)
+        if past is not None and not kept:
             k, v = past.update(k, v)
         groups = self.num_heads // self.num_kv_heads
-        attended, weights = self._attend(q, k, v, mask, groups)
+        attended, weights = self._attend(q, k, v, mask, groups, alike=kept and groups == 1)
         return self.o_proj(attended), weights
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Attended:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int, *, alike: bool) -> Attended:
+        """The heads' outputs [b q h*d]. `alike`: k and v lie in memory as q does."""
+        vendor = self.conventions.implementation == "vendor"
         k, v = repeat_kv(k, groups), repeat_kv(v, groups)
         products = causal_products(q.shape[2], k.shape[2], self.conventions.causal)
-        out, weights = eager_attention(q, k, v, mask, products=products, copies=query_copies(q))
+        copies = query_copies(q, alike=alike)
+        scale: Literal["mul", "div"] = "div" if vendor else "mul"
+        out, weights = eager_attention(q, k, v, mask, products=products, copies=copies, scale=scale)
         # transformers hands the weights on, and its layer holds them to its end; the vendor's drops them here.
-        kept = weights if self.conventions.implementation == "transformers" else None
+        kept = None if vendor else weights
         del weights
         return merge_heads(out), kept
 
@@ -116,7 +123,7 @@ class LlamaAttention(CachedLayer):
 class LlamaFlashAttention2(LlamaAttention):
     """[b q hidden] -> [b q hidden] in one kernel: no mask, no scores in memory, grouped KV heads read as they are."""
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int) -> Attended:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int, *, alike: bool) -> Attended:
         batch, _, queries, _ = q.shape
         keys = k.shape[2]
         products = causal_products(queries, keys, self.conventions.causal)

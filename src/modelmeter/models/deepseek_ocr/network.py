@@ -18,6 +18,7 @@ from modelmeter.models.deepseek_ocr.clip import VitModel
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2RMSNorm
 from modelmeter.models.deepseek_ocr.llama import RotaryEmbedding
+from modelmeter.models.deepseek_ocr.masks import UnlimitedOcrMasks
 from modelmeter.models.deepseek_ocr.projector import MlpProjector
 from modelmeter.models.deepseek_ocr.sam import ImageEncoderViT
 from modelmeter.nn.embedding import Embedding
@@ -32,6 +33,7 @@ class VisionTower(Layer):
     ) -> None:
         super().__init__(**{"seq_len": config.sam.image_size, **size})
         self.channels = config.sam.in_channels
+        self.asks_for_zeros = conventions.implementation == "vendor"
         self.sam_model = ImageEncoderViT(config.sam, conventions)
         self.vision_model = VitModel(config.clip, conventions)
         self.projector = MlpProjector(config.projector)
@@ -41,6 +43,8 @@ class VisionTower(Layer):
         return (recorder.take((batch, self.channels, side, side), BF16),)
 
     def forward(self, image: Tensor) -> Tensor:
+        if self.asks_for_zeros:  # images of zeros are none: the sum of the tiles, and that of the first page
+            ops.reduce("sum", image, (1,))
         features = self.sam_model(image)
         tokens = self.vision_model(features)
         batch, channels, height, width = features.shape
@@ -89,13 +93,13 @@ class ImageTokenSplice(Layer):
         self.conventions = conventions
 
     def forward(self, embeddings: Tensor, image_tokens: Tensor, ids: Tensor) -> Tensor:
-        mask = ops.unary("eq", ids, dtype=BOOL)
         if self.conventions.implementation == "vendor":
-            wide = mask.narrow(*embeddings.shape)
+            places = Tensor((*ids.shape, 1), BOOL)  # given with the ids
             size = image_tokens.nbytes
             return ops.move(
-                "masked_scatter_", (image_tokens, wide), embeddings.shape, BF16, into=embeddings, write_bytes=size
+                "masked_scatter_", (image_tokens, places), embeddings.shape, BF16, into=embeddings, write_bytes=size
             )
+        mask = ops.unary("eq", ids, dtype=BOOL)
         ops.reduce("sum", mask, (1,), dtype=INT64)
         wide = mask.narrow(*embeddings.shape)
         result = ops.clone(embeddings)
@@ -103,7 +107,11 @@ class ImageTokenSplice(Layer):
 
 
 class CausalMask(Layer):
-    """Attention mask [b kv] of ones -> additive mask [b 1 q kv] in bf16, as `generate` has it built for eager cores."""
+    """Attention mask [b kv] of ones -> additive mask [b 1 q kv] in bf16, as `generate` has it built for eager cores.
+
+    The vendor's, `AttentionMaskConverter.to_4d` of transformers 4.46: the padding mask expanded and inverted; several
+    queries add a triangle.
+    """
 
     def __init__(self, conventions: Conventions = RELEASED) -> None:
         super().__init__()
@@ -112,27 +120,22 @@ class CausalMask(Layer):
     def forward(self, attention_mask: Tensor, queries: Dim) -> Tensor:
         batch, keys = attention_mask.shape
         shape = (batch, 1, queries, keys)
-        if self.conventions.implementation == "vendor":
-            return self._vendor(attention_mask, shape, queries)
-        allowed = ops.fill("le", (1, 1, queries, keys), BOOL)
-        allowed = ops.binary("bitwise_and", allowed, attention_mask.view(batch, 1, 1, keys), dtype=BOOL)
-        return ops.unary("where", allowed, dtype=BF16)
-
-    def _vendor(self, attention_mask: Tensor, shape: tuple[Dim, ...], queries: Dim) -> Tensor:
-        """`AttentionMaskConverter.to_4d`: the padding mask expanded and inverted; several queries add a triangle."""
         several = not_one(queries)
         expanded = ops.move("_to_copy", (attention_mask,), shape, BF16)
         inverted = ops.unary("rsub", expanded)
         del expanded
         padding = ops.binary("masked_fill", inverted, ops.cast(inverted, BOOL))
         triangle = ops.fill("full", (queries, queries), FP32)
-        triangle = ops.cast(ops.move("masked_fill_", (triangle,), triangle.shape, FP32, into=triangle), BF16)
+        below = ops.fill("lt", (queries, queries), BOOL)
+        triangle = ops.cast(ops.move("masked_fill_", (below,), triangle.shape, FP32, into=triangle), BF16)
         hidden = ops.move("_to_copy", (padding,), shape, BOOL, when=several)
-        return ops.move("masked_fill", (padding, triangle.narrow(*shape), hidden), shape, BF16, when=several)
+        # `padding` is read by the cast alone: it is the result where there is a single query.
+        given = (padding, triangle.narrow(*shape), hidden)
+        return ops.move("masked_fill", given, shape, BF16, read_bytes=0, when=several)
 
 
 class LMHead(TokenLayer):
-    """[b s hidden] -> logits [b s vocab]; the vendor casts them to fp32."""
+    """[b s hidden] -> logits [b s vocab]."""
 
     def __init__(
         self,
@@ -144,12 +147,23 @@ class LMHead(TokenLayer):
         **size: Unpack[InputSize],
     ) -> None:
         super().__init__(hidden_size, **size)
-        self.conventions = conventions
         self.weight = Parameter(vocab_size, hidden_size, tied=tied)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = ops.linear(x, self.weight.read())
-        return ops.cast(logits, FP32) if self.conventions.implementation == "vendor" else logits
+        return ops.linear(x, self.weight.read())
+
+
+class Head(Layer):
+    """`lm_head` and what follows it: the vendor casts the logits to fp32."""
+
+    def __init__(self, lm_head: Layer, conventions: Conventions) -> None:
+        super().__init__()
+        self.casts = conventions.implementation == "vendor" and isinstance(lm_head, LMHead)
+        self.lm_head = lm_head
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.lm_head(x)
+        return ops.cast(logits, FP32) if self.casts else logits
 
 
 class Backbone(Layer):
@@ -168,13 +182,14 @@ class Backbone(Layer):
         self.vision = vision
         self.image_tokens = ImageTokens(hidden_size, conventions) if isinstance(vision, VisionTower) else None
         self.splice = ImageTokenSplice(conventions)
-        self.mask = CausalMask(conventions)
+        transformers = conventions.implementation == "transformers"
+        self.mask: Layer = UnlimitedOcrMasks(conventions) if transformers else CausalMask(conventions)
         self.embed_tokens: Layer | None = None
         self.norm: Layer | None = None
         self.rotary_emb: Layer | None = None
         if text is not None:
             self.embed_tokens, self.norm, self.rotary_emb = text
-        elif conventions.implementation == "transformers":
+        elif transformers:
             head_dims = [layer.head_dim for layer in decoder if isinstance(layer, CachedLayer)]
             self.rotary_emb = RotaryEmbedding(head_dims[0]) if head_dims else None
         self.hidden_size = hidden_size
@@ -205,9 +220,14 @@ class Backbone(Layer):
                 x = self.splice(x, image_tokens, ids)
         rows = 1 if self.conventions.position_ids == "shared" else batch
         positions: Any = ops.fill("arange", (rows, queries), INT64)
+        if self.conventions.implementation == "transformers" and self.conventions.position_ids == "shared":
+            positions = ops.unary("add", positions)  # the tokens cached before; with a batch `generate` brings them
         mask = None if attention_mask is None else self.mask(attention_mask, queries)
+        if isinstance(mask, tuple):
+            mask, _sliding = mask
         if self.rotary_emb is not None:
             positions = self.rotary_emb(positions)
+        _inputs_embeds = x  # held to the end
         for layer in self.layers:
             x = layer(x, positions, mask, past)
         return x if self.norm is None else self.norm(x)
@@ -225,7 +245,12 @@ class DeepseekOCRForCausalLM(Layer):
         super().__init__()
         self.conventions = conventions
         self.model = model
-        self.lm_head = lm_head
+        self.head = None if lm_head is None else Head(lm_head, conventions)
+
+    def named_children(self) -> Any:
+        """As in the vendor's tree: the cast of the logits is the root's own."""
+        for name, child in super().named_children():
+            yield "" if name == "head" else name, child
 
     def forward(
         self, ids: Tensor, attention_mask: Tensor | None, past: PastKV, grid: tuple[int, int], *images: Tensor
@@ -234,7 +259,7 @@ class DeepseekOCRForCausalLM(Layer):
         if self.conventions.logits == "last":
             batch, _, hidden = x.shape
             x = x.narrow(batch, 1, hidden)
-        return x if self.lm_head is None else self.lm_head(x)
+        return x if self.head is None else self.head(x)
 
 
 class VisionStage(Layer):

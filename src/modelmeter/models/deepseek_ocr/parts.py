@@ -18,7 +18,7 @@ def part_owners(network: DeepseekOCRForCausalLM) -> dict[int, str]:
     """`id(layer)` -> part, for the layers at which a part begins."""
     model = network.model
     begins: list[tuple[Layer | None, str]] = [
-        (network.lm_head, "lm_head"),
+        (network.head, "lm_head"),
         (model.embed_tokens, "embedding"),
         (model.splice, "embedding"),
         (model.image_tokens, "projector"),

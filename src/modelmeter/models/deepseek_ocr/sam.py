@@ -88,33 +88,38 @@ class Attention(_GridLayer):
         q = k = v = in_front.narrow(batch * heads, tokens, self.head_dim)
         del in_front
         sdpa = self.conventions.vision_sdpa
-        out = (self._sdpa if sdpa else self._eager)(q, k, v, (batch, height, width))
+        out, _held = (self._sdpa if sdpa else self._eager)(q, k, v, (batch, height, width))
         # The kernel's output is laid out as its query: heads behind tokens where that is a view of one grid's qkv.
         copied = not_one(batch) if sdpa else 1
         out = ops.clone(out.view(batch, height, width, channels), when=copied)
         return self.proj(out)
 
-    def _eager(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[Dim, Dim, Dim]) -> Tensor:
+    def _eager(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[Dim, Dim, Dim]) -> tuple[Tensor, None]:
         scores = ops.bmm(ops.unary("mul", q), k.view(k.shape[0], self.head_dim, k.shape[1]))
         if self.use_rel_pos:
-            bias = self._bias(q, grid)
+            bias = ops.binary("add", *self._bias_halves(q, grid))
             scores = ops.binary("add", scores, ops.clone(bias, scores.shape))
         probs = ops.cast(ops.softmax(ops.cast(scores, FP32)), q.dtype)
-        return ops.bmm(probs, v)
+        return ops.bmm(probs, v), None
 
-    def _sdpa(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[Dim, Dim, Dim]) -> Tensor:
+    def _sdpa(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[Dim, Dim, Dim]) -> tuple[Tensor, Any]:
+        """The heads' outputs, and what the vendor's forward holds to its end: the bias and its halves."""
         batch, height, width = grid
-        bias = self._bias(q, grid) if self.use_rel_pos else None
         tokens = height * width
         shape = (batch, self.num_heads, tokens, self.head_dim)
-        if bias is not None:
-            bias = bias.view(batch, self.num_heads, tokens, tokens)
-            if self.conventions.implementation == "transformers":
-                bias = ops.clone(bias)
-        return flash_attention(q.view(*shape), k.view(*shape), v.view(*shape), bias)
+        q_heads, k, v = q.view(*shape), k.view(*shape), v.view(*shape)
+        if not self.use_rel_pos:
+            return flash_attention(q_heads, k, v), None
+        halves = self._bias_halves(q, grid)
+        bias = ops.binary("add", *halves).view(batch, self.num_heads, tokens, tokens)
+        if self.conventions.implementation == "vendor":
+            return flash_attention(q_heads, k, v, bias), (bias, halves)
+        del halves
+        bias = ops.clone(bias)
+        return flash_attention(q_heads, k, v, bias), None
 
-    def _bias(self, q: Tensor, grid: tuple[Dim, Dim, Dim]) -> Tensor:
-        """[b*heads n d] -> [b*heads n n]: two einsums against the tables, materialised and added."""
+    def _bias_halves(self, q: Tensor, grid: tuple[Dim, Dim, Dim]) -> tuple[Tensor, Tensor]:
+        """[b*heads n d] -> [b*heads h w h 1], [b*heads h w 1 w]: einsums against the tables; their sum is the bias."""
         batch, height, width = grid
         table_h = self._table(self.rel_pos_h, height)
         table_w = self._table(self.rel_pos_w, width)
@@ -128,8 +133,9 @@ class Attention(_GridLayer):
         by_column = ops.bmm(w_first, table_w.view(width, self.head_dim, width))
         del w_first
         sides = (rows, height, width)
-        bias = ops.binary("add", by_row.view(*sides, height, 1), by_column.view(*sides, 1, width))
-        return bias.view(rows, height * width, height * width)
+        if self.conventions.implementation == "vendor":  # brings the heads to the front of each half before the sum
+            by_row, by_column = ops.clone(by_row), ops.clone(by_column)
+        return by_row.view(*sides, height, 1), by_column.view(*sides, 1, width)
 
     def _table(self, parameter: Parameter, side: Dim) -> Tensor:
         """The rows of a relative-position table for `side` queries and keys: [side side d]."""
@@ -254,6 +260,7 @@ class ImageEncoderViT(Layer):
     def __init__(self, config: SamConfig, conventions: Conventions = RELEASED, **size: Unpack[InputSize]) -> None:
         super().__init__(**{"seq_len": config.image_size, **size})
         self.channels = config.in_channels
+        self.copies_halved = conventions.implementation == "vendor"
         self.patch_embed = PatchEmbed(config)
         self.grid = config.image_size // config.patch_size
         self.pos_embed = Parameter(1, self.grid, self.grid, config.width) if config.use_abs_pos else None
@@ -276,8 +283,10 @@ class ImageEncoderViT(Layer):
             x = block(x)
         batch, height, width, channels = x.shape
         x = self.neck(x.view(batch, channels, height, width))
-        x = self.net_2(x)
-        return self.net_3(x)
+        halved = self.net_2(x)
+        if not self.copies_halved:
+            return self.net_3(halved)
+        return self.net_3(ops.clone(halved))
 
     def _positions(self, table: Tensor, x: Tensor) -> Tensor:
         """The position table, resized (bicubic, in fp32) where the grid has another size than the table's."""

@@ -1,0 +1,84 @@
+"""The real model to verify against, as a user asks for it."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from typing import Final
+
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.live.adapter import Adapter
+from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
+from modelmeter.nn.attention import ATTENTION_KINDS
+
+EXPERTS_RUN: Final = ("eager", "batched_mm", "grouped_mm")
+_NEEDED: Final = (5, 23)
+
+
+def choose_adapter(
+    config_file: str | PathLike[str] | None = None,
+    model_path: str | PathLike[str] | None = None,
+    trust_remote_code: bool = False,
+    attention: str = "eager",
+    experts: str | None = None,
+) -> Adapter:
+    """transformers' model of a configuration (the released one by default), or the vendor's of a checkpoint folder.
+
+    Raises `ModelMeterError` where a choice is unknown, two exclude each other, or what they need is not installed.
+    """
+    _check("attention", attention, ATTENTION_KINDS)
+    kind = next(kind for kind in ATTENTION_KINDS if kind == attention)
+    if model_path is not None:
+        _check_vendor_only(config_file, experts)
+        from modelmeter.live.vendor import VendorCheckpoint
+
+        return VendorCheckpoint(model_path, trust_remote_code=trust_remote_code, attention=kind)
+    if trust_remote_code:
+        raise ModelMeterError("--trust-remote-code goes with --model-path: no other model brings code of its own")
+    _check("experts", experts or "eager", EXPERTS_RUN)
+    check_transformers()
+    from modelmeter.live.transformers5 import UnlimitedOcr
+
+    config = DeepseekOCRConfig() if config_file is None else DeepseekOCRConfig.from_hf(config_file)
+    return UnlimitedOcr(config, kind, next(run for run in EXPERTS_RUN if run == (experts or "eager")))
+
+
+def check_transformers() -> None:
+    """Raises `ModelMeterError` unless transformers is installed and has the model."""
+    needed = ".".join(map(str, _NEEDED))
+    remedy = f"pip install 'transformers>={needed}', or verify a checkpoint folder with --model-path"
+    try:
+        found = version("transformers")
+    except PackageNotFoundError:
+        raise ModelMeterError(f"verify needs transformers {needed} or newer, and there is none: {remedy}") from None
+    if tuple(int(part) for part in found.split(".")[:2]) < _NEEDED:
+        raise ModelMeterError(f"verify needs transformers {needed} or newer, not {found}: {remedy}")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """While this runs, libraries say nothing: no warnings, no log, no progress bars."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read while transformers is imported
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ModelMeterError(f"{name} {value!r} is unknown: choose {', '.join(allowed[:-1])} or {allowed[-1]}")
+
+
+def _check_vendor_only(config_file: str | PathLike[str] | None, experts: str | None) -> None:
+    if config_file is not None:
+        raise ModelMeterError("--config and --model-path exclude each other: the folder has its own config.json")
+    if experts is not None:
+        raise ModelMeterError("--experts is a choice of transformers 5: the vendor's code has one way, drop it")

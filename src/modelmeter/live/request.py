@@ -1,0 +1,100 @@
+"""`modelmeter verify` as one call: what is asked for, and the report that answers it."""
+
+from collections.abc import Callable, Iterator
+from os import PathLike
+
+import attrs
+
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.live.choose import check_transformers, choose_adapter, quietly
+from modelmeter.live.points import ALL_STAGES, DEFAULT_VIEWS, Sizes, describe, points_of
+from modelmeter.live.selection import Report, select
+from modelmeter.live.verify import Point, Verification, verify
+
+REAL_DECODE_STEPS = 4
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """The options of the command. None: not given."""
+
+    names: tuple[str, ...] = ()
+    only_layers: bool = False
+    model_path: str | PathLike[str] | None = None
+    trust_remote_code: bool = False
+    config: str | PathLike[str] | None = None
+    stage: str = ALL_STAGES
+    context_len: tuple[int, ...] = ()
+    batch_size: tuple[int, ...] = ()
+    decode_steps: int | None = None
+    views: str | None = None
+    attention: str = "eager"
+    experts: str | None = None
+    real: bool = False
+    backward: bool = False
+
+
+def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Report:
+    """Verify what is asked for; `say` hears what is being done. Raises `ModelMeterError` for what cannot be asked."""
+    with quietly():
+        found = _run_real(request, say) if request.real else _run_stages(request, say)
+    return select(found, request.names, only_layers=request.only_layers)
+
+
+def _run_stages(request: Request, say: Callable[[str], None]) -> Verification:
+    sizes = Sizes(
+        stage=request.stage,
+        context_len=request.context_len,
+        batch_size=request.batch_size or (1,),
+        decode_steps=1 if request.decode_steps is None else request.decode_steps,
+        views=DEFAULT_VIEWS if request.views is None else request.views,
+        backward=request.backward,
+    )
+    points_of(sizes)  # says what is wrong before anything is built
+    say("building the real model")
+    adapter = choose_adapter(
+        request.config, request.model_path, request.trust_remote_code, request.attention, request.experts
+    )
+    return verify(adapter, _announced(points_of(sizes, adapter.config.sam.patch_size), say))
+
+
+def _run_real(request: Request, say: Callable[[str], None]) -> Verification:
+    _check_real(request)
+    check_transformers()
+    from modelmeter.live.real_run import verify_real
+
+    say("running a small model with real tensors")
+    steps = REAL_DECODE_STEPS if request.decode_steps is None else request.decode_steps
+    return verify_real(
+        attention="flash" if request.attention == "flash" else "eager",
+        decode_steps=steps,
+        batch=(request.batch_size or (1,))[0],
+    )
+
+
+def _check_real(request: Request) -> None:
+    """The real run has its own small model, page and stages."""
+    Sizes(decode_steps=request.decode_steps or 1, batch_size=request.batch_size or (1,))
+    if request.attention not in ("eager", "flash"):
+        raise ModelMeterError(f"attention {request.attention!r} is unknown: choose eager or flash")
+    given = {
+        "--model-path": request.model_path is not None,
+        "--trust-remote-code": request.trust_remote_code,
+        "--config": request.config is not None,
+        "--stage": request.stage != ALL_STAGES,
+        "--context-len": bool(request.context_len),
+        "--views": request.views is not None,
+        "--experts": request.experts is not None,
+        "--backward": request.backward,
+    }
+    unfit = [option for option, is_given in given.items() if is_given]
+    if unfit:
+        raise ModelMeterError(f"--real runs a small model and page of its own: drop {', '.join(unfit)}")
+    if len(request.batch_size) > 1:
+        raise ModelMeterError("--real is one run: give one --batch-size")
+
+
+def _announced(points: list[Point], say: Callable[[str], None]) -> Iterator[Point]:
+    for number, point in enumerate(points, 1):
+        say(f"{describe(point)} ({number} of {len(points)})")
+        yield point
