@@ -4,7 +4,7 @@
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test format lint types unit test-vendor budget bench docs clean
+.PHONY: help demo test format lint types unit test-vendor verify-all budget bench docs clean
 
 ifeq ($(origin PYTHON),undefined)
 PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -27,6 +27,7 @@ help:
 	@echo "make types    static types (mypy)"
 	@echo "make unit     the tests (pytest); one of them: make unit ARGS='tests/structure -k import'"
 	@echo "make test-vendor   the tests that need transformers 4.46, in an environment of their own"
+	@echo "make verify-all    the twins against the real model at 60 random points: make verify-all ARGS='--seed 7'"
 	@echo "make budget   size of the wheel and of a base install"
 	@echo "make bench    speed (pytest-benchmark)"
 	@echo "make docs     the documentation as a web site"
@@ -110,6 +111,10 @@ test-vendor: .venv-vendor/installed
 	@echo "==> Running the tests of the vendor's code"
 	@mkdir -p build/test
 	$(VENDOR)/python -m pytest tests/vendor --junitxml=build/test/vendor.xml $(ARGS)
+
+verify-all: .venv-test/installed
+	@echo "==> Verifying random points: image sizes, modes, batches, contexts, cache lengths, configurations"
+	$(TEST)/python tools/verify_all.py $(ARGS)
 
 budget:
 	$(need_python)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from modelmeter import __version__
-from modelmeter.live.compare import BOUNDED, Check, Row
-from modelmeter.live.points import describe
-from modelmeter.live.request import Request, run
-from modelmeter.live.selection import Report, Shown
-from modelmeter.live.tables import NAMES, relative
-from modelmeter.live.verify import LAYER_BOUNDS, STAGE_BOUNDS, STAGES
+from modelmeter.live.verification.compare import BOUNDED, Check, Row
+from modelmeter.live.verification.points import describe
+from modelmeter.live.verification.request import Request, run
+from modelmeter.live.verification.selection import Report, Shown
+from modelmeter.live.verification.tables import NAMES, relative
+from modelmeter.live.verification.verify import LAYER_BOUNDS, STAGE_BOUNDS, STAGES
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 COMMAND: Final = "python tools/make_verification.py"

@@ -12,8 +12,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from modelmeter.live.transformers5 import ExpertsRun, UnlimitedOcr
-from modelmeter.live.verify import Point, verify
+from modelmeter.live.reference.transformers5 import ExpertsRun, UnlimitedOcr
+from modelmeter.live.verification.verify import Point, verify
 from modelmeter.models.deepseek_ocr.config import (
     ClipConfig,
     DecoderConfig,

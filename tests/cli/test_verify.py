@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support.small import CONTEXT, VIEWS, small_config
 
-from modelmeter.live import choose, render
+from modelmeter.live.reference import choose
+from modelmeter.live.verification import render
 from modelmeter.models.deepseek_ocr import deepseek_v2
 
 SIZES = ("--views", VIEWS, "--context-len", CONTEXT)

@@ -10,16 +10,16 @@ from support.small import CONTEXT, VIEWS, small_config
 
 from modelmeter import Conventions, DeepseekOCRConfig, ViewPlan
 from modelmeter.core.trace import Unpriced
-from modelmeter.live.compare import Check, OperatorCheck, Row
-from modelmeter.live.points import Sizes, points_of
-from modelmeter.live.selection import Report, Shown, select
-from modelmeter.live.verify import Comparison, Point, Routing, Verification, verify
+from modelmeter.live.verification.compare import Check, OperatorCheck, Row
+from modelmeter.live.verification.points import Sizes, points_of
+from modelmeter.live.verification.selection import Report, Shown, select
+from modelmeter.live.verification.verify import Comparison, Point, Routing, Verification, verify
 
 
 @pytest.fixture(scope="session")
 def verification():
     """Every stage of a small model, two decode steps."""
-    from modelmeter.live.transformers5 import UnlimitedOcr
+    from modelmeter.live.reference.transformers5 import UnlimitedOcr
 
     adapter = UnlimitedOcr(DeepseekOCRConfig.from_hf(small_config()))
     return verify(adapter, points_of(Sizes(views=VIEWS, context_len=(CONTEXT,), decode_steps=2)))
@@ -47,7 +47,8 @@ def row(path, layer, times, flops=(6 * 10**9, 6 * 10**9), peak=(1000, 1000), ope
         Check("activation_bytes", *more.get("activations", (10**6, 1_012_345)), 0.05),
         Check("peak_bytes", *peak, 0.15),
     )
-    return Row(path, layer, times, checks, tuple(operators))
+    others = tuple(path.replace(".0", f".{i}", 1) for i in range(1, times))
+    return Row((path, *others), layer, checks, tuple(operators))
 
 
 MM = OperatorCheck("mm", 3, 3, 600, 600, 60, 60)

@@ -10,10 +10,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from modelmeter import Conventions, ViewPlan, __version__
-from modelmeter.live.compare import OperatorCheck, Quantity
-from modelmeter.live.export import to_json, verification_data
-from modelmeter.live.selection import select
-from modelmeter.live.verify import STAGES
+from modelmeter.live.verification.compare import OperatorCheck, Quantity
+from modelmeter.live.verification.export import to_json, verification_data
+from modelmeter.live.verification.selection import select
+from modelmeter.live.verification.verify import STAGES
 
 REPORTS = ["report", "sound_report", "broken_report", "nothing"]
 

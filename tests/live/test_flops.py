@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from modelmeter.live import FLOP_FORMULAS, flops, record
+from modelmeter.live import FLOP_FORMULAS, record
+from modelmeter.live.recording import flops
 
 BF16 = torch.bfloat16
 

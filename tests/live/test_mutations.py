@@ -5,8 +5,8 @@ import pytest
 
 from modelmeter import DeepseekOCRConfig, DeepseekOCRModel
 from modelmeter.core import ops
-from modelmeter.live.transformers5 import UnlimitedOcr
-from modelmeter.live.verify import Point, Verification, verify
+from modelmeter.live.reference.transformers5 import UnlimitedOcr
+from modelmeter.live.verification.verify import Point, Verification, verify
 from modelmeter.models.deepseek_ocr import deepseek_v2, llama, sam
 from modelmeter.models.deepseek_ocr.views import plan_views
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelmeter import ModelMeterError, ViewPlan, plan_views
-from modelmeter.live.points import DEFAULT_VIEWS, Sizes, describe, parse_views, points_of, squarest_grid
-from modelmeter.live.selection import PARTS, select
-from modelmeter.live.verify import Point
+from modelmeter.live.verification.points import DEFAULT_VIEWS, Sizes, describe, parse_views, points_of, squarest_grid
+from modelmeter.live.verification.selection import PARTS, select
+from modelmeter.live.verification.verify import Point
 
 A4 = 1654, 2339  # pixels at 200 dots an inch: six tiles
 PAGE = 903  # image tokens

@@ -3,8 +3,8 @@
 import pytest
 
 from modelmeter import ModelMeterError
-from modelmeter.live.cross_check import cross_check
-from modelmeter.live.real_run import SMALL, TEXT_TOKENS, VIEWS, verify_real
+from modelmeter.live.verification.cross_check import cross_check
+from modelmeter.live.verification.real_run import SMALL, TEXT_TOKENS, VIEWS, verify_real
 
 STEPS = 3
 

@@ -10,7 +10,7 @@ from torch import nn
 from modelmeter.core.conventions import FLOPS_PER_ELEMENT, OF_ANY_MODEL
 from modelmeter.core.trace import Unpriced
 from modelmeter.live import record
-from modelmeter.live.operators import MOVES, NOTHING_MOVES
+from modelmeter.live.recording.operators import MOVES, NOTHING_MOVES
 
 
 @pytest.fixture(scope="module", autouse=True)

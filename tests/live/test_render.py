@@ -10,10 +10,10 @@ import attrs
 import pytest
 from rich.console import Console
 
-from modelmeter.live.compare import Check
-from modelmeter.live.render import differences, print_report, sections, to_markdown, verdict
-from modelmeter.live.selection import select
-from modelmeter.live.tables import layer_tables, relative, routing_table, stage_table
+from modelmeter.live.verification.compare import Check
+from modelmeter.live.verification.render import differences, print_report, sections, to_markdown, verdict
+from modelmeter.live.verification.selection import select
+from modelmeter.live.verification.tables import layer_tables, relative, routing_table, stage_table
 
 
 def printed(report, **console):

@@ -8,7 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modelmeter.core.recorder import CACHED, DROPPED, GIVEN_BACK, TAKEN
-from modelmeter.live.storages import Storages, has_data, view_bytes
+from modelmeter.live.recording.storages import Storages, has_data, view_bytes
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import torch
 
 from modelmeter import DeepseekOCRConfig, Layer, ModelMeterError, ViewPlan
 from modelmeter.core.op import Op
-from modelmeter.live.compare import Check, OperatorCheck
-from modelmeter.live.transformers5 import UnlimitedOcr
-from modelmeter.live.verify import Point, decode_steps, verify
+from modelmeter.live.reference.transformers5 import UnlimitedOcr
+from modelmeter.live.verification.compare import Check, OperatorCheck
+from modelmeter.live.verification.verify import Point, decode_steps, verify
 from modelmeter.models.deepseek_ocr import deepseek_v2, llama, masks, network, projector, sam
 from modelmeter.models.deepseek_ocr.config import Conventions
 

@@ -12,9 +12,9 @@ import torch
 from transformers.models.llama import modeling_llama
 
 from modelmeter import ModelMeterError, ViewPlan
-from modelmeter.live import vendor_load
-from modelmeter.live.vendor import VendorCheckpoint
-from modelmeter.live.vendor_running import image_tokens_of, one_kernel
+from modelmeter.live.reference import vendor_load
+from modelmeter.live.reference.vendor import VendorCheckpoint
+from modelmeter.live.reference.vendor_running import image_tokens_of, one_kernel
 
 VIEWS = ViewPlan.from_grid((2, 3), base_size=384, tile_size=256)
 PROMPT = 10

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from modelmeter import DeepseekOCRModel, ViewPlan, plan_views
 from modelmeter.core.layer import Layer
-from modelmeter.live.vendor import VendorCheckpoint
-from modelmeter.live.verify import Point, Verification, decode_steps, verify
+from modelmeter.live.reference.vendor import VendorCheckpoint
+from modelmeter.live.verification.verify import Point, Verification, decode_steps, verify
 
 A4 = plan_views(1654, 2339)  # 2 x 3 tiles
 ONE_VIEW = plan_views(1024, 1024, mode="base")

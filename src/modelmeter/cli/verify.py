@@ -10,7 +10,7 @@ import typer
 from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, deliver
 
 if TYPE_CHECKING:
-    from modelmeter.live.selection import Report
+    from modelmeter.live.verification.selection import Report
 
 
 def verify(
@@ -75,7 +75,7 @@ def verify(
     outputs = {"json": json, "markdown": markdown}
     check_outputs(outputs, [] if config is None else [str(config)])
     with _progress(quiet) as say:
-        from modelmeter.live.request import Request, run
+        from modelmeter.live.verification.request import Request, run
 
         request = Request(
             names=tuple(select or ()),
@@ -100,7 +100,7 @@ def verify(
 
 
 def _deliver(report: "Report", wanted: dict[str, str | None], quiet: bool) -> None:
-    from modelmeter.live import export, render
+    from modelmeter.live.verification import export, render
 
     writers = {"json": export.to_json, "markdown": render.to_markdown}
     deliver(report, wanted, writers, print_it=render.print_report, quiet=quiet)

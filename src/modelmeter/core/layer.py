@@ -148,10 +148,10 @@ class Layer(Metrics):
     def verify_by_impl(self, module: Any, *inputs: Any, **kwargs: Any) -> Any:
         """Compare this twin with a real `torch.nn.Module` run on `inputs`: a `Comparison`, whose `ok` says it all.
 
-        Keywords go to the module, but `twin_inputs` and `backward` (see `modelmeter.live.single.verify_layer`). Needs
-        the extra `live`.
+        Keywords go to the module, but `twin_inputs` and `backward`: see `verify_layer` in modelmeter.live. Needs the
+        extra `live`.
         """
-        from modelmeter.live.single import verify_layer
+        from modelmeter.live.verification.single import verify_layer
 
         return verify_layer(self, module, *inputs, **kwargs)
 

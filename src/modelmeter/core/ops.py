@@ -192,7 +192,7 @@ def gather(x: Tensor, indices: Tensor, shape: Shape, *, read_bytes: Dim = None, 
 
 
 def index_add(into: Tensor, rows: Tensor) -> Tensor:
-    """Add `rows` [r n] to the rows of `into` [t n] that they belong to, in place: each is read, added to and written."""
+    """Add `rows` [r n] to the rows of `into` [t n] that they belong to, in place: these are read and written too."""
     same_rows = rows.narrow(*rows.shape)
     flops = _flops("index_add", rows.numel)
     elementwise("index_add", (same_rows, rows), rows.shape, into.dtype, flops, into=same_rows, saves=(1,))

@@ -59,7 +59,7 @@ class Tensor:
     """A shape, a dtype and a role. `storage` is None for weights and the KV cache: they are resident, not temporary.
 
     A copy of cached values that some sizes do not make has the role "kv" and a storage: `cached` is 1 at the sizes at
-    which it is the cache itself, 0 where it is an activation. No other tensor has that attribute, nor has a view of it.
+    which it is the cache itself, 0 where it is an activation. No other tensor has that attribute.
     """
 
     __slots__ = ("_nbytes", "_numel", "cached", "dtype", "needs_grad", "role", "shape", "storage")
@@ -101,7 +101,7 @@ class Tensor:
 
     def view(self, *shape: Dim) -> "Tensor":
         """The same elements in another shape or order of axes; free. Raises when the numbers of elements differ."""
-        out = Tensor(shape, self.dtype, self.role, self.storage, self.needs_grad)
+        out = self.narrow(*shape)
         if type(self.numel) is int and type(out.numel) is int:
             if self.numel != out.numel:
                 raise ModelMeterError(f"cannot view {_show(self.shape)} as {_show(shape)}: {self.numel} != {out.numel}")
@@ -111,7 +111,10 @@ class Tensor:
 
     def narrow(self, *shape: Dim) -> "Tensor":
         """A part of this tensor (a slice, one of several chunks); free."""
-        return Tensor(shape, self.dtype, self.role, self.storage, self.needs_grad)
+        out = Tensor(shape, self.dtype, self.role, self.storage, self.needs_grad)
+        if self.role == "kv" and self.storage is not None:
+            out.cached = self.cached
+        return out
 
     def __repr__(self) -> str:
         return f"Tensor({_show(self.shape)}, {self.dtype.name}, {self.role})"

@@ -8,7 +8,7 @@ from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions
 
 
 class UnlimitedOcrMasks(Layer):
-    """Attention mask [b kv] of ones -> the full mask and the reference-sliding one, as `UnlimitedOcrTextModel` has them.
+    """Attention mask [b kv] of ones -> the full mask and the reference-sliding one, as `UnlimitedOcrTextModel`'s.
 
     Eager cores get additive masks [b 1 q kv] in bf16. With sdpa a mask of ones is seen through and the full one left
     out. No layer of DeepSeek-OCR uses the sliding one; it is made and held all the same.

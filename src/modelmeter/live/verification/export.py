@@ -8,9 +8,9 @@ from typing import Any, Final
 import attrs
 
 from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
-from modelmeter.live.compare import Check, Row
-from modelmeter.live.selection import Report, Shown
-from modelmeter.live.verify import Routing
+from modelmeter.live.verification.compare import Check, Row
+from modelmeter.live.verification.selection import Report, Shown
+from modelmeter.live.verification.verify import Routing
 from modelmeter.models.deepseek_ocr.views import ViewPlan
 
 SCHEMA: Final = "modelmeter.verification/1"

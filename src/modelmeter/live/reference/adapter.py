@@ -2,14 +2,27 @@
 
 from collections.abc import Callable, Container
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 from torch import nn
 
-from modelmeter.live.compare import Quantity
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.views import ViewPlan
+
+Quantity: TypeAlias = Literal[
+    "counted_flops",
+    "backward_flops",
+    "parameters",
+    "parameter_bytes",
+    "kv_cache_bytes",
+    "kv_traffic_bytes",
+    "weight_read_bytes",
+    "activation_bytes",
+    "peak_bytes",
+    "saved_bytes",
+]
+"""What is compared."""
 
 
 @attrs.frozen

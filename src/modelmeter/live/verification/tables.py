@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
-from modelmeter.live.compare import BOUNDED, Check, Quantity, Row
-from modelmeter.live.points import describe
-from modelmeter.live.selection import Report, Shown
+from modelmeter.live.reference.adapter import Quantity
+from modelmeter.live.verification.compare import BOUNDED, Check, Row
+from modelmeter.live.verification.points import describe
+from modelmeter.live.verification.selection import Report, Shown
 from modelmeter.report import units
 from modelmeter.report.grid import Table
 
@@ -168,7 +169,7 @@ def _total(rows: Sequence[Row]) -> Row:
         fold = max if quantity in _HELD else sum
         measured, analytic = fold(x.measured for x in found), fold(x.analytic for x in found)
         checks.append(Check(quantity, measured, analytic, max(check.bound for check in found)))
-    return Row("", "", 1, tuple(checks), ())
+    return Row(("",), "", tuple(checks), ())
 
 
 def _table(

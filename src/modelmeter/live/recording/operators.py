@@ -8,7 +8,7 @@ import torch
 from torch._ops import OpOverload
 
 from modelmeter.core.conventions import FLOPS_PER_ELEMENT
-from modelmeter.live.flops import FlopCount
+from modelmeter.live.recording.flops import FlopCount
 
 Kind: TypeAlias = Literal["matmul", "elementwise", "move", "fused", "unknown"]
 

@@ -8,8 +8,8 @@ import attrs
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from modelmeter.live.operators import Operator
-from modelmeter.live.storages import has_data, view_bytes
+from modelmeter.live.recording.operators import Operator
+from modelmeter.live.recording.storages import has_data, view_bytes
 
 ROWS_READ: Final = frozenset(
     ["embedding", "gather", "index", "index_select", "take", "_unsafe_index", "_unsafe_masked_index", "masked_select"]

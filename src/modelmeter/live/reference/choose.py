@@ -10,7 +10,7 @@ from os import PathLike
 from typing import Final
 
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.live.adapter import Adapter
+from modelmeter.live.reference.adapter import Adapter
 from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
 from modelmeter.nn.attention import ATTENTION_KINDS
 
@@ -33,14 +33,14 @@ def choose_adapter(
     kind = next(kind for kind in ATTENTION_KINDS if kind == attention)
     if model_path is not None:
         _check_vendor_only(config_file, experts)
-        from modelmeter.live.vendor import VendorCheckpoint
+        from modelmeter.live.reference.vendor import VendorCheckpoint
 
         return VendorCheckpoint(model_path, trust_remote_code=trust_remote_code, attention=kind)
     if trust_remote_code:
         raise ModelMeterError("--trust-remote-code goes with --model-path: no other model brings code of its own")
     _check("experts", experts or "eager", EXPERTS_RUN)
     check_transformers()
-    from modelmeter.live.transformers5 import UnlimitedOcr
+    from modelmeter.live.reference.transformers5 import UnlimitedOcr
 
     config = DeepseekOCRConfig() if config_file is None else DeepseekOCRConfig.from_hf(config_file)
     return UnlimitedOcr(config, kind, next(run for run in EXPERTS_RUN if run == (experts or "eager")))

@@ -13,11 +13,11 @@ from modelmeter.core.recorder import Recorder, RecordOptions
 from modelmeter.core.recorder import record as record_twin
 from modelmeter.core.tensor import Tensor
 from modelmeter.core.trace import Trace
-from modelmeter.live.caches import cached_tensors
-from modelmeter.live.datafree import DataFree
-from modelmeter.live.dtypes import dtype_of
-from modelmeter.live.record import record_call
-from modelmeter.live.verify import Comparison, Point, compare
+from modelmeter.live.recording.caches import cached_tensors
+from modelmeter.live.recording.dtypes import dtype_of
+from modelmeter.live.recording.record import record_call
+from modelmeter.live.reference.datafree import DataFree
+from modelmeter.live.verification.verify import Comparison, Point, compare
 from modelmeter.nn.token import CachedLayer
 
 

@@ -8,17 +8,17 @@ import attrs
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.layer import Layer
 from modelmeter.core.trace import Trace, Unpriced
-from modelmeter.live.adapter import Adapter, Call
-from modelmeter.live.caches import cached_tensors
-from modelmeter.live.compare import Check, Folded, Quantity, Row, checks, fold, operator_checks
-from modelmeter.live.record import record_call
+from modelmeter.live.recording.caches import cached_tensors
+from modelmeter.live.recording.record import record_call
+from modelmeter.live.reference.adapter import Adapter, Call, Quantity
+from modelmeter.live.verification.compare import Check, Folded, Row, checks, fold, operator_checks
 from modelmeter.models.deepseek_ocr.config import Conventions
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.views import ViewPlan
 
 Stage: TypeAlias = Literal["vision", "prefill", "page", "decode", "layer"]
 STAGES: Final[tuple[Stage, ...]] = ("vision", "prefill", "page", "decode")
-"""`page` is a prefill with images: vision, splice, decoder and head in one forward pass. `layer` is one module alone."""
+"""`page` is a prefill with images: vision, splice, decoder and head in one pass. `layer` is one module alone."""
 
 STAGE_BOUNDS: Final[Mapping[Stage, Mapping[str, float]]] = {
     "vision": {"activation_bytes": 0.02, "peak_bytes": 0.05, "saved_bytes": 0.05},
@@ -109,10 +109,14 @@ def verify(adapter: Adapter, points: Iterable[Point], twin: DeepseekOCRModel | N
 
 
 def _check_backward(point: Point, twin: DeepseekOCRModel) -> None:
+    if point.backward and twin.conventions.implementation == "vendor":
+        raise ModelMeterError("the vendor's code runs its vision and its experts without gradients: it has no backward")
+    if point.backward and point.step:
+        raise ModelMeterError("a backward pass ends its run: verify backward of decode with a single step")
     if point.backward and point.stage in ("vision", "page") and twin.conventions.vision_sdpa:
         raise ModelMeterError(
-            f"backward of {point.stage} with scaled_dot_product_attention: where SAM's bias needs a gradient, torch runs "
-            "products instead of the kernel. Verify vision's backward with attention eager"
+            f"backward of {point.stage} with scaled_dot_product_attention: where SAM's bias needs a gradient, torch "
+            "runs products instead of the kernel. Verify vision's backward with attention eager"
         )
 
 
@@ -170,7 +174,7 @@ def compare(
     layer: Layer,
     held: tuple[int, int] | None = None,
     skip: Container[Quantity] = (),
-    skip_in_layers: Container[Quantity] = (),
+    skip_in_layers: Container[Quantity] | None = None,
 ) -> Comparison:
     """Both traces of one point. `layer` is the twin: the whole network for a stage.
 
@@ -185,7 +189,15 @@ def compare(
         checked = [Check("kv_cache_bytes", *held) if x.quantity == "kv_cache_bytes" else x for x in total.checks]
         total = attrs.evolve(total, checks=tuple(checked))
     layers = [
-        _row(path, type(folded.owner).__name__, there[path], folded, LAYER_BOUNDS, point, skip_in_layers or skip)
+        _row(
+            path,
+            type(folded.owner).__name__,
+            there[path],
+            folded,
+            LAYER_BOUNDS,
+            point,
+            skip if skip_in_layers is None else skip_in_layers,
+        )
         for path, folded in here.items()
         if path and path in there
     ]
@@ -202,7 +214,7 @@ def _row(
     skip: Container[Quantity],
 ) -> Row:
     found = [check for check in checks(real, twin, bounds, backward=point.backward) if check.quantity not in skip]
-    return Row(path, layer, 1, tuple(found), operator_checks(real, twin))
+    return Row((path,), layer, tuple(found), operator_checks(real, twin))
 
 
 def _grouped(rows: Sequence[Row]) -> list[Row]:
@@ -211,5 +223,5 @@ def _grouped(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         key = (row.layer, row.checks, row.operators)
         first = groups.get(key)
-        groups[key] = row if first is None else attrs.evolve(first, times=first.times + 1)
+        groups[key] = row if first is None else attrs.evolve(first, paths=(*first.paths, *row.paths))
     return list(groups.values())

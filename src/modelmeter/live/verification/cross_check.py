@@ -18,7 +18,7 @@ from torch import nn
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.layer import Layer
 from modelmeter.core.op import Op
-from modelmeter.live.transformers5 import build, config_like
+from modelmeter.live.reference.transformers5 import build, config_like
 from modelmeter.models.deepseek_ocr.clip import VitModel
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.projector import MlpProjector

@@ -5,10 +5,19 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from modelmeter.live.compare import BOUNDED, Check, Quantity, Row
-from modelmeter.live.points import describe
-from modelmeter.live.selection import Report, Shown, pattern
-from modelmeter.live.tables import NAMES, Layout, failing, layer_tables, relative, routing_table, stage_table
+from modelmeter.live.reference.adapter import Quantity
+from modelmeter.live.verification.compare import BOUNDED, Check, Row
+from modelmeter.live.verification.points import describe
+from modelmeter.live.verification.selection import Report, Shown
+from modelmeter.live.verification.tables import (
+    NAMES,
+    Layout,
+    failing,
+    layer_tables,
+    relative,
+    routing_table,
+    stage_table,
+)
 from modelmeter.report.grid import Table, console_for, escape, markdown_table, print_line, print_table
 
 if TYPE_CHECKING:
@@ -148,8 +157,8 @@ def _origins(comparison: Shown) -> Iterator[str]:
     """What failed where: of modules inside one another the innermost, and the whole if no module in it did."""
     wrong = [row for row in comparison.rows if not row.ok]
     for row in wrong:
-        prefix = f"{pattern(row.path)}." if row.path else ""
-        if not any(other is not row and pattern(other.path).startswith(prefix) for other in wrong):
+        inside = [path for other in wrong if other is not row for path in other.paths]
+        if not any(path.startswith(f"{row.path}." if row.path else "") for path in inside):
             yield f"{', '.join(failing(row))} of {_name(row)} ({comparison.point.stage})"
     for found in comparison.unpriced:
         yield f"{found.name} has no price in {found.path or 'the whole'} ({comparison.point.stage})"

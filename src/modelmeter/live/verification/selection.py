@@ -1,6 +1,5 @@
 """Which rows of a verification are reported: stages, layers, and those that a name selects."""
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,8 +7,8 @@ import attrs
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.trace import Unpriced
-from modelmeter.live.compare import Row
-from modelmeter.live.verify import Comparison, Point, Routing, Verification
+from modelmeter.live.verification.compare import Row
+from modelmeter.live.verification.verify import Comparison, Point, Routing, Verification
 from modelmeter.models.deepseek_ocr.config import Conventions
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
@@ -19,7 +18,6 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "decoder": ("model.embed_tokens", "model.rotary_emb", "model.layers", "model.norm"),
 }
 """Parts of the model by name: the module paths that begin them."""
-_INDEX: Final = re.compile(r"(?<=\.)\d+(?=\.|$)")
 
 
 @attrs.frozen
@@ -70,11 +68,6 @@ def select(verification: Verification, names: Sequence[str] = (), *, only_layers
     return Report(verification.reference, verification.conventions, kept)
 
 
-def pattern(path: str) -> str:
-    """A path with its numbers as *: equal layers are one row, under the path of the first."""
-    return _INDEX.sub("*", path)
-
-
 def _shown(comparison: Comparison, names: Sequence[str], only_layers: bool) -> Shown:
     layers = tuple(row for row in comparison.layers if not names or any(_selects(name, row) for name in names))
     total = None if only_layers else comparison.total
@@ -84,16 +77,14 @@ def _shown(comparison: Comparison, names: Sequence[str], only_layers: bool) -> S
 
 
 def _inside(path: str, layers: tuple[Row, ...]) -> bool:
-    return any(_below(pattern(path), pattern(row.path)) for row in layers)
+    return any(_below(path, prefix) for row in layers for prefix in row.paths)
 
 
 def _selects(name: str, row: Row) -> bool:
     parts = {part.lower(): paths for part, paths in PARTS.items()}.get(name.lower())
     if parts is not None:
-        return any(_below(row.path, path) for path in parts)
-    if row.layer == name or _below(row.path, name):
-        return True
-    return row.times > 1 and _below(pattern(row.path), pattern(name))
+        return any(_below(path, prefix) for path in row.paths for prefix in parts)
+    return row.layer == name or any(_below(path, name) for path in row.paths)
 
 
 def _below(path: str, prefix: str) -> bool:

@@ -11,10 +11,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import DynamicCache, UnlimitedOcrConfig, UnlimitedOcrForConditionalGeneration
 from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrTextTopkRouter
 
-from modelmeter.live.adapter import Call
-from modelmeter.live.compare import Quantity
-from modelmeter.live.datafree import DataFree, balanced_experts, outputs_replaced
-from modelmeter.live.names import from_transformers
+from modelmeter.live.reference.adapter import Call, Quantity
+from modelmeter.live.reference.datafree import DataFree, balanced_experts, outputs_replaced
+from modelmeter.live.reference.names import from_transformers
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.views import ViewPlan
 from modelmeter.nn.attention import AttentionKind
@@ -27,9 +26,9 @@ SDPA_OR_EAGER = {"eager": "eager", "flash": "sdpa"}
 class UnlimitedOcr:
     """The real model without data: on meta, or with sdpa on fake CPU tensors, as on meta sdpa is taken apart.
 
-    `experts` is how the routed experts run: a loop ("eager"), or one product for all. Attention is over the full context,
-    as DeepSeek-OCR's, unless a `reference_window` is given (128 as released): then it is the model Unlimited-OCR itself,
-    which keeps the prefill and that many of the last tokens.
+    `experts` is how the routed experts run: a loop ("eager"), or one product for all. Attention is over the full
+    context, as DeepSeek-OCR's, unless a `reference_window` is given (128 as released): then it is the model
+    Unlimited-OCR itself, which keeps the prefill and that many of the last tokens.
     """
 
     def __init__(
@@ -46,7 +45,10 @@ class UnlimitedOcr:
         self._fake = FakeTensorMode(allow_non_fake_inputs=True) if attention == "flash" else None
         self.device = "cpu" if self._fake else "meta"
         with self._on_device():
-            self.model = build(config_like(config, reference_window), attention=SDPA_OR_EAGER[attention], experts=experts)
+            self.model = build(
+                config_like(config, reference_window), attention=SDPA_OR_EAGER[attention], experts=experts
+            )
+        self._text_config: Any = self.model.config.text_config
         self._routers = routers_of(self.model)
 
     @property
@@ -114,7 +116,7 @@ class UnlimitedOcr:
         return self._forward(self._ids(batch, 1), cached + 1, past_key_values=cache)
 
     def _cache(self, cached: int, batch: int) -> DynamicCache:
-        cache = DynamicCache(config=self.model.config.text_config)
+        cache = DynamicCache(config=self._text_config)
         decoder = self.config.decoder
         shape = (batch, decoder.num_key_value_heads, cached, decoder.head_dim)
         with self._on_device():
@@ -126,7 +128,7 @@ class UnlimitedOcr:
         # With data the mask of ones can be seen through: sdpa then takes none. An eager core is given one anyway.
         mask = torch.ones(ids.shape[0], keys, dtype=torch.long, device="cpu" if self._fake else "meta")
         arguments = {"input_ids": ids, "attention_mask": mask, "use_cache": True, **more}
-        cache = arguments.setdefault("past_key_values", DynamicCache(config=self.model.config.text_config))
+        cache = arguments.setdefault("past_key_values", DynamicCache(config=self._text_config))
         return Call(lambda: self.model(**arguments), arguments, cache=cache)
 
     def _images(self, views: ViewPlan, batch: int) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def routers_of(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, UnlimitedOcrTextTopkRouter)]
 
 
-def _balance(router: nn.Module, output: Any) -> Any:
+def _balance(router: Any, output: Any) -> Any:
     logits, weights, _ = output
     return logits, weights, balanced_experts(weights.shape[0], router.top_k, router.num_experts)
 
@@ -166,9 +168,10 @@ def _balance(router: nn.Module, output: Any) -> Any:
 def build(
     config: UnlimitedOcrConfig, attention: str = "eager", experts: ExpertsRun = "eager"
 ) -> UnlimitedOcrForConditionalGeneration:
-    """The real model in bf16, on the device in force. SAM picks its attention class here: later it cannot be changed."""
-    vision = config.vision_config
-    for part in (config, config.text_config, vision, vision.sam_config, vision.encoder_config):
+    """The real model in bf16, on the device in force. SAM picks its attention class here, for good."""
+    vision: Any = config.vision_config
+    parts: tuple[Any, ...] = (config, config.text_config, vision, vision.sam_config, vision.encoder_config)
+    for part in parts:
         part._attn_implementation = attention
     before = torch.get_default_dtype()
     torch.set_default_dtype(BF16)
@@ -176,7 +179,7 @@ def build(
         model = UnlimitedOcrForConditionalGeneration(config)
     finally:
         torch.set_default_dtype(before)
-    for part in (model.config, model.config.text_config):
+    for part in parts[:2]:
         part._experts_implementation = experts
     return model.eval()
 

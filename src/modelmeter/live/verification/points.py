@@ -8,7 +8,7 @@ import attrs
 
 from modelmeter.core.dims import as_dim
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.live.verify import STAGES, Point, Stage, decode_steps
+from modelmeter.live.verification.verify import STAGES, Point, Stage, decode_steps
 from modelmeter.models.deepseek_ocr.views import MAX_TILES, ViewPlan
 
 DEFAULT_VIEWS: Final = "1024x1024,640x640*6"

@@ -1,7 +1,7 @@
 """Two traces laid side by side: what ran in the real model, what its twin says."""
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import attrs
 
@@ -10,20 +10,9 @@ from modelmeter.core.layer import Layer
 from modelmeter.core.op import NOTHING, Numbers, Op
 from modelmeter.core.recorder import Segment
 from modelmeter.core.trace import Trace
-from modelmeter.live.record import RealModule
+from modelmeter.live.recording.record import RealModule
+from modelmeter.live.reference.adapter import Quantity
 
-Quantity: TypeAlias = Literal[
-    "counted_flops",
-    "backward_flops",
-    "parameters",
-    "parameter_bytes",
-    "kv_cache_bytes",
-    "kv_traffic_bytes",
-    "weight_read_bytes",
-    "activation_bytes",
-    "peak_bytes",
-    "saved_bytes",
-]
 BOUNDED: Final = ("activation_bytes", "peak_bytes", "saved_bytes")
 """Quantities with a stated bound. All others are exact: equal as integers."""
 
@@ -80,16 +69,22 @@ class OperatorCheck:
 
 @attrs.frozen
 class Row:
-    """A module, or the whole ("" is its path): `times` modules of one class with the same numbers, the first of them.
+    """Modules of one class with the same numbers, each at one of `paths`; the whole is at "". `layer` is the class."""
 
-    `layer` is the twin's class.
-    """
-
-    path: str
+    paths: tuple[str, ...]
     layer: str
-    times: int
     checks: tuple[Check, ...]
     operators: tuple[OperatorCheck, ...]
+
+    @property
+    def path(self) -> str:
+        """The first module's path."""
+        return self.paths[0]
+
+    @property
+    def times(self) -> int:
+        """How many modules there are."""
+        return len(self.paths)
 
     @property
     def ok(self) -> bool:

@@ -6,10 +6,10 @@ from os import PathLike
 import attrs
 
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.live.choose import check_transformers, choose_adapter, quietly
-from modelmeter.live.points import ALL_STAGES, DEFAULT_VIEWS, Sizes, describe, points_of
-from modelmeter.live.selection import Report, select
-from modelmeter.live.verify import Point, Verification, verify
+from modelmeter.live.reference.choose import check_transformers, choose_adapter, quietly
+from modelmeter.live.verification.points import ALL_STAGES, DEFAULT_VIEWS, Sizes, describe, points_of
+from modelmeter.live.verification.selection import Report, select
+from modelmeter.live.verification.verify import Point, Verification, verify
 
 REAL_DECODE_STEPS = 4
 
@@ -61,7 +61,7 @@ def _run_stages(request: Request, say: Callable[[str], None]) -> Verification:
 def _run_real(request: Request, say: Callable[[str], None]) -> Verification:
     _check_real(request)
     check_transformers()
-    from modelmeter.live.real_run import verify_real
+    from modelmeter.live.verification.real_run import verify_real
 
     say("running a small model with real tensors")
     steps = REAL_DECODE_STEPS if request.decode_steps is None else request.decode_steps

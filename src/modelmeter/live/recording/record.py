@@ -14,12 +14,12 @@ from modelmeter.core.op import NOTHING, Numbers, Op
 from modelmeter.core.recorder import CALLED, Segment
 from modelmeter.core.tensor import Role
 from modelmeter.core.trace import Trace, Unpriced
-from modelmeter.live.aten import Traffic, elements, tensors_of, traffic
-from modelmeter.live.caches import cached_tensors, watched_updates
-from modelmeter.live.dtypes import dtype_of
-from modelmeter.live.gradients import gradients_kept, nested_tensors, run_backward
-from modelmeter.live.operators import COMPOSITE, Operator, Operators
-from modelmeter.live.storages import Event, Storages
+from modelmeter.live.recording.aten import Traffic, elements, tensors_of, traffic
+from modelmeter.live.recording.caches import cached_tensors, watched_updates
+from modelmeter.live.recording.dtypes import dtype_of
+from modelmeter.live.recording.gradients import gradients_kept, nested_tensors, run_backward
+from modelmeter.live.recording.operators import COMPOSITE, Operator, Operators
+from modelmeter.live.recording.storages import Event, Storages
 
 Rename = Callable[[str], str]
 """A real module's path -> the path it is listed under; its parent's, to be part of that."""

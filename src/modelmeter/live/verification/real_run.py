@@ -11,13 +11,19 @@ from torch import nn
 
 from modelmeter.core.cost import Cost
 from modelmeter.core.dims import as_dim
-from modelmeter.live.compare import Quantity
-from modelmeter.live.names import from_transformers
-from modelmeter.live.record import record_call
-from modelmeter.live.transformers5 import SDPA_OR_EAGER, build, config_like, routers_of
-from modelmeter.live.verify import Comparison, Point, Routing, Verification, compare, held_bytes
-from modelmeter.models.deepseek_ocr.config import ClipConfig, Conventions, DecoderConfig, DeepseekOCRConfig
-from modelmeter.models.deepseek_ocr.config import ProjectorConfig, SamConfig
+from modelmeter.live.recording.record import record_call
+from modelmeter.live.reference.adapter import Quantity
+from modelmeter.live.reference.names import from_transformers
+from modelmeter.live.reference.transformers5 import SDPA_OR_EAGER, build, config_like, routers_of
+from modelmeter.live.verification.verify import Comparison, Point, Routing, Verification, compare, held_bytes
+from modelmeter.models.deepseek_ocr.config import (
+    ClipConfig,
+    Conventions,
+    DecoderConfig,
+    DeepseekOCRConfig,
+    ProjectorConfig,
+    SamConfig,
+)
 from modelmeter.models.deepseek_ocr.deepseek_v2 import DeepseekV2DecoderLayer
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.network import build_network
@@ -68,12 +74,10 @@ def verify_real(
     experts that were really reached, and the twin moves on by `decode_one_token()`.
     """
     steps, batch = as_dim(decode_steps, "decode_steps", least=0), as_dim(batch, "batch_size")
-    conventions = Conventions(
-        implementation="transformers", attention=attention, logits="last", position_ids="batch"
-    )
+    conventions = Conventions(implementation="transformers", attention=attention, logits="last", position_ids="batch")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build(config_like(config), attention=SDPA_OR_EAGER[attention])
+        model: Any = build(config_like(config), attention=SDPA_OR_EAGER[attention])
         arguments = _inputs(model, config, batch)
     run = _Run(model, config, conventions, batch, arguments["input_ids"].shape[1])
     with run.watching(), torch.no_grad():
@@ -82,7 +86,7 @@ def verify_real(
     return Verification(name, conventions, tuple(run.comparisons))
 
 
-def _inputs(model: nn.Module, config: DeepseekOCRConfig, batch: int) -> dict[str, Any]:
+def _inputs(model: Any, config: DeepseekOCRConfig, batch: int) -> dict[str, Any]:
     """A page of image tokens and some text in each sequence, with pictures of noise."""
     token = config.decoder.vocab_size - 1
     model.config.image_token_id = token
@@ -106,7 +110,7 @@ class _Run:
     """
 
     def __init__(
-        self, model: nn.Module, config: DeepseekOCRConfig, conventions: Conventions, batch: int, context_len: int
+        self, model: Any, config: DeepseekOCRConfig, conventions: Conventions, batch: int, context_len: int
     ) -> None:
         self.model, self.config, self.conventions = model, config, conventions
         self.comparisons: list[Comparison] = []
@@ -134,7 +138,9 @@ class _Run:
         self._twin.start_vision(self._batch)
         analytic = self._twin.trace()
         real = record_call(self.model, run, inputs, rename=from_transformers, at=self.model.model)
-        self.comparisons.append(compare(real, analytic, point, layer=self._twin.network, skip_in_layers=("peak_bytes",)))
+        self.comparisons.append(
+            compare(real, analytic, point, layer=self._twin.network, skip_in_layers=("peak_bytes",))
+        )
         self._twin.set_views(None)
 
     def _pass(self, run: Callable[[], Any], inputs: Any) -> None:
@@ -157,7 +163,7 @@ class _Run:
 
     def _next_point(self) -> Point:
         """Moves the twin to the pass that comes, and says which one it is."""
-        sizes = {"batch": self._batch, "context_len": self._context_len}
+        sizes: dict[str, Any] = {"batch": self._batch, "context_len": self._context_len}
         if self._twin.kv_cache is None:
             self._twin.start_prefill(self._context_len, self._batch)
             return Point(stage="prefill", **sizes)

@@ -12,11 +12,10 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.live.adapter import Call
-from modelmeter.live.compare import Quantity
-from modelmeter.live.datafree import DataFree, balanced_experts, outputs_replaced
-from modelmeter.live.vendor_load import build, checked_device, checked_folder, has_weights
-from modelmeter.live.vendor_running import (
+from modelmeter.live.reference.adapter import Call, Quantity
+from modelmeter.live.reference.datafree import DataFree, balanced_experts, outputs_replaced
+from modelmeter.live.reference.vendor_load import build, checked_device, checked_folder, has_weights
+from modelmeter.live.reference.vendor_running import (
     StaysHere,
     called_as_modules,
     flash_attention_here,

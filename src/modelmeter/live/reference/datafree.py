@@ -14,8 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map
 
-from modelmeter.live.aten import tensors_of
-from modelmeter.live.storages import has_data
+from modelmeter.live.recording.aten import tensors_of
+from modelmeter.live.recording.storages import has_data
 
 aten = torch.ops.aten
 
