@@ -260,7 +260,7 @@ def test_a_file_is_whole_or_as_it_was(verify, tmp_path, monkeypatch):
 
 def test_without_torch_it_is_one_line(process, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None  # as if not installed\n")
-    paths = os.pathsep.join([str(tmp_path), str(Path(choose.__file__).parents[2])])
+    paths = os.pathsep.join([str(tmp_path), str(Path(choose.__file__).parents[3])])
     done = process("verify", PYTHONPATH=paths)
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()

@@ -130,7 +130,7 @@ def test_a_verdict_names_the_innermost_module(broken_report):
 
 def test_a_verdict_is_short(broken):
     vision, *_ = broken.comparisons
-    rows = tuple(attrs.evolve(vision.layers[-1], path=f"model.splice_{n}") for n in range(20))
+    rows = tuple(attrs.evolve(vision.layers[-1], paths=(f"model.splice_{n}",)) for n in range(20))
     many = attrs.evolve(broken, comparisons=(attrs.evolve(vision, layers=rows, unpriced=()),))
     assert verdict(select(many, only_layers=True)).endswith("splice_5 (vision) and 14 more")
 
