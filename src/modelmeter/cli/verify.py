@@ -53,6 +53,9 @@ def verify(
     ] = None,
     real: Annotated[bool, typer.Option("--real", help="A small model with real tensors, run by generate.")] = False,
     backward: Annotated[bool, typer.Option("--backward", help="Compare the backward pass too.")] = False,
+    fvcore: Annotated[
+        bool, typer.Option("--fvcore", help="Hold SAM, CLIP and the projector against fvcore's counter too.")
+    ] = False,
     json: JsonOption = None,
     markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
     quiet: QuietOption = False,
@@ -92,6 +95,7 @@ def verify(
             experts=experts,
             real=real,
             backward=backward,
+            fvcore=fvcore,
         )
         report = run(request, say)
     _deliver(report, outputs, quiet)

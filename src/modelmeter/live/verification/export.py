@@ -29,6 +29,7 @@ def verification_data(report: Report, on: date | None = None) -> dict[str, Any]:
         "conventions": attrs.asdict(report.conventions),
         "ok": report.ok,
         "comparisons": [_comparison(each) for each in report.comparisons],
+        "cross_checks": [{**attrs.asdict(each), "ok": each.ok, "why": each.why} for each in report.cross_checks],
     }
 
 

@@ -12,6 +12,7 @@ from modelmeter.live.verification.selection import Report, Shown
 from modelmeter.live.verification.tables import (
     NAMES,
     Layout,
+    cross_check_table,
     failing,
     layer_tables,
     relative,
@@ -149,6 +150,7 @@ def verdict(report: Report) -> str:
         ]
         return f"verified: {', '.join(what)}; {_largest(report)}"
     places = list(dict.fromkeys(place for comparison in report.comparisons for place in _origins(comparison)))
+    places += [f"{each.operator} of {each.part} by fvcore" for each in report.cross_checks if not each.ok]
     more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
     return f"NOT verified: {'; '.join(places[:_MOST_PLACES])}{more}"
 
@@ -196,5 +198,10 @@ def _sides(check: Check) -> str:
 
 
 def _tables(report: Report, layout: Layout) -> list[Table]:
-    found = [stage_table(report, layout), *layer_tables(report, layout), routing_table(report)]
+    found = [
+        stage_table(report, layout),
+        *layer_tables(report, layout),
+        routing_table(report),
+        cross_check_table(report),
+    ]
     return [table for table in found if table is not None]

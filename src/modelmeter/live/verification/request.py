@@ -7,9 +7,11 @@ import attrs
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.live.reference.choose import check_transformers, choose_adapter, quietly
+from modelmeter.live.verification.cross_check import CrossCheck
 from modelmeter.live.verification.points import ALL_STAGES, DEFAULT_VIEWS, Sizes, describe, points_of
 from modelmeter.live.verification.selection import Report, select
 from modelmeter.live.verification.verify import Point, Verification, verify
+from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
 
 REAL_DECODE_STEPS = 4
 
@@ -32,13 +34,24 @@ class Request:
     experts: str | None = None
     real: bool = False
     backward: bool = False
+    fvcore: bool = False
 
 
 def run(request: Request, say: Callable[[str], None] = lambda line: None) -> Report:
     """Verify what is asked for; `say` hears what is being done. Raises `ModelMeterError` for what cannot be asked."""
     with quietly():
         found = _run_real(request, say) if request.real else _run_stages(request, say)
-    return select(found, request.names, only_layers=request.only_layers)
+        report = select(found, request.names, only_layers=request.only_layers)
+        return attrs.evolve(report, cross_checks=_run_fvcore(request, say)) if request.fvcore else report
+
+
+def _run_fvcore(request: Request, say: Callable[[str], None]) -> tuple[CrossCheck, ...]:
+    """transformers' SAM, CLIP and projector of the configuration, whatever else was verified."""
+    check_transformers()
+    from modelmeter.live.verification.cross_check import cross_check
+
+    say("counting with fvcore")
+    return cross_check(DeepseekOCRConfig() if request.config is None else DeepseekOCRConfig.from_hf(request.config))
 
 
 def _run_stages(request: Request, say: Callable[[str], None]) -> Verification:

@@ -8,6 +8,7 @@ import attrs
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.trace import Unpriced
 from modelmeter.live.verification.compare import Row
+from modelmeter.live.verification.cross_check import CrossCheck
 from modelmeter.live.verification.verify import Comparison, Point, Routing, Verification
 from modelmeter.models.deepseek_ocr.config import Conventions
 
@@ -48,11 +49,12 @@ class Report:
     reference: str
     conventions: Conventions
     comparisons: tuple[Shown, ...]
+    cross_checks: tuple[CrossCheck, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Everything reported."""
-        return all(comparison.ok for comparison in self.comparisons)
+        return all(comparison.ok for comparison in (*self.comparisons, *self.cross_checks))
 
 
 def select(verification: Verification, names: Sequence[str] = (), *, only_layers: bool = False) -> Report:

@@ -112,6 +112,20 @@ def routing_table(report: Report) -> Table | None:
     return Table(title="Experts", columns=columns, rows=rows, text_columns=2) if rows else None
 
 
+def cross_check_table(report: Report) -> Table | None:
+    """Multiply-adds by fvcore and ours, and why they differ; None without a cross-check."""
+    rows = tuple(
+        (each.part, each.attention, each.operator,
+         each.why if each.ok else f"NOT explained: expected {each.expected:,}",
+         f"{each.fvcore:,}", f"{each.ours:,}", f"{each.difference:,}")
+        for each in report.cross_checks
+    )  # fmt: skip
+    columns = ("part", "attention", "operator", "why", "fvcore", "ours", "difference")
+    marked = frozenset(i for i, each in enumerate(report.cross_checks) if not each.ok)
+    title = "Multiply-adds by fvcore's counter"
+    return Table(title=title, columns=columns, rows=rows, text_columns=4, marked=marked) if rows else None
+
+
 def failing(row: Row) -> list[str]:
     """What is wrong in a row: quantities, and operators whose FLOPs differ."""
     wrong = [NAMES[check.quantity] for check in row.checks if not check.ok]
