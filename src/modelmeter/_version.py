@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-ANALYTIC_MODEL_VERSION = "1"
+ANALYTIC_MODEL_VERSION = "2"
 """Changes whenever any number changes that an unchanged question gets."""
