@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, UnlimitedOcrConfig, UnlimitedOcrForConditionalGeneration
 
-from modelmeter import DeepseekOCRConfig, ViewPlan
+from modelmeter import ViewPlan
 from support.names import GLOBAL
 
 BF16 = torch.bfloat16
@@ -24,51 +24,6 @@ BF16 = torch.bfloat16
 def released_config() -> UnlimitedOcrConfig:
     """The full-size architecture, from transformers' own numbers: nothing of ours goes in."""
     return UnlimitedOcrConfig(text_config={"layer_types": ["full_attention"] * 12, "sliding_window": 32768})
-
-
-def config_like(config: DeepseekOCRConfig) -> UnlimitedOcrConfig:
-    """Our configuration, number by number, as transformers'."""
-    sam, clip, decoder = config.sam, config.clip, config.decoder
-    text = {
-        "layer_types": ["full_attention"] * decoder.num_hidden_layers,
-        "sliding_window": 32768,
-        "mlp_layer_types": list(decoder.mlp_layer_types),
-    }
-    same = (
-        "hidden_size intermediate_size moe_intermediate_size num_hidden_layers num_attention_heads num_key_value_heads "
-        "n_routed_experts n_shared_experts num_experts_per_tok vocab_size attention_bias mlp_bias topk_method n_group "
-        "topk_group max_position_embeddings"
-    )
-    text |= {name: getattr(decoder, name) for name in same.split()}
-    sam_config = {
-        "hidden_size": sam.width,
-        "output_channels": sam.out_channels,
-        "num_hidden_layers": sam.layers,
-        "num_attention_heads": sam.heads,
-        "num_channels": sam.in_channels,
-        "image_size": sam.image_size,
-        "patch_size": sam.patch_size,
-        "qkv_bias": sam.qkv_bias,
-        "use_abs_pos": sam.use_abs_pos,
-        "use_rel_pos": sam.use_rel_pos,
-        "window_size": sam.window_size,
-        "global_attn_indexes": list(sam.global_attn_indexes),
-        "mlp_dim": sam.mlp_dim,
-        "downsample_channels": list(sam.downsample_channels),
-    }
-    encoder_config = {
-        "hidden_size": clip.width,
-        "intermediate_size": clip.mlp_dim,
-        "num_hidden_layers": clip.layers,
-        "num_attention_heads": clip.heads,
-        "image_size": clip.image_size,
-        "patch_size": clip.patch_size,
-    }
-    return UnlimitedOcrConfig(
-        text_config=text,
-        vision_config={"sam_config": sam_config, "encoder_config": encoder_config},
-        tie_word_embeddings=decoder.tie_word_embeddings,
-    )
 
 
 def build(config: UnlimitedOcrConfig, attention: str = "eager") -> UnlimitedOcrForConditionalGeneration:

@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.compare import assert_same_modules, assert_same_operators, counted_by_operator
-from support.reference import Stages, build, config_like, filled_cache, images, parameters, token_ids
+from support.reference import Stages, build, filled_cache, images, parameters, token_ids
 from transformers import UnlimitedOcrForConditionalGeneration
 
 from modelmeter import DeepseekOCRConfig, DeepseekOCRModel, plan_views
+from modelmeter.live.reference.transformers5 import config_like
 from modelmeter.models.deepseek_ocr.config import ClipConfig, DecoderConfig, ProjectorConfig, SamConfig
 
 

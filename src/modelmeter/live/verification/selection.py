@@ -54,7 +54,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Everything reported."""
-        return all(comparison.ok for comparison in (*self.comparisons, *self.cross_checks))
+        return all(each.ok for each in self.comparisons) and all(each.ok for each in self.cross_checks)
 
 
 def select(verification: Verification, names: Sequence[str] = (), *, only_layers: bool = False) -> Report:
