@@ -43,6 +43,8 @@ def main() -> int:
             done += 1
             failed += not comparison.ok
             print(f"{done:4d} {'ok  ' if comparison.ok else 'FAIL'} {name}: {describe(comparison.point)}", flush=True)
+            for missing in (*comparison.unpriced, *comparison.unmatched):
+                print(f"       {missing}")
             for row in comparison.rows:
                 for check in row.checks:
                     if not check.ok:

@@ -6,6 +6,7 @@ import pytest
 from modelmeter import DeepseekOCRConfig, DeepseekOCRModel
 from modelmeter.core import ops
 from modelmeter.live.reference.transformers5 import UnlimitedOcr
+from modelmeter.live.verification.real_run import verify_real
 from modelmeter.live.verification.verify import Point, Verification, verify
 from modelmeter.models.deepseek_ocr import deepseek_v2, llama, sam
 from modelmeter.models.deepseek_ocr.views import plan_views
@@ -122,3 +123,23 @@ def test_a_tensor_held_too_long(released, monkeypatch):
     monkeypatch.setattr(deepseek_v2.DeepseekV2MLP, "forward", keeps)
     found = found_in(verify(released, [POINTS["prefill"]]))
     assert "peak_bytes" in found["DeepseekV2MLP"]
+
+
+def test_a_module_with_another_name(monkeypatch):
+    """A module that is renamed there is not compared, and that is not passed over."""
+    import modelmeter.live.reference.transformers5 as reference
+
+    names = reference.from_transformers
+    monkeypatch.setattr(reference, "from_transformers", lambda path: names(path).replace("self_attn", "attention"))
+    (found,) = verify(UnlimitedOcr(DeepseekOCRConfig()), [POINTS["decode"]]).comparisons
+    assert not found.ok and all(row.ok for row in found.rows)
+    assert "model.layers.0.attention (real)" in found.unmatched
+    assert "model.layers.11.self_attn.q_proj (twin)" in found.unmatched
+
+
+def test_a_step_that_does_not_move(monkeypatch):
+    """The twin that decodes along with a real run."""
+    monkeypatch.setattr(DeepseekOCRModel, "decode_one_token", lambda self: None)
+    *_, first, second = verify_real("eager", 2).comparisons
+    assert first.ok
+    assert {check.quantity for check in second.total.checks if not check.ok} == {"counted_flops", "kv_cache_bytes"}

@@ -64,6 +64,8 @@ def check_outputs(wanted: dict[str, str | None], inputs: Iterable[str]) -> None:
     for option, path in wanted.items():
         if path is None:
             continue
+        if path == "" or os.path.isdir(path):
+            raise ModelMeterError(f"cannot write {path or 'nothing'}: --{option} needs the name of a file")
         place = path if path == "-" else os.path.realpath(path)
         if place in places:
             raise ModelMeterError(f"--{option} {path} is also {places[place]}: give each its own place")

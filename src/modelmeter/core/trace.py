@@ -104,6 +104,12 @@ class Trace:
             sums[op.name] = OpTotal(before.calls + 1, before.cost + op.cost)
         return sums
 
+    def __str__(self) -> str:
+        total = self.total
+        return (
+            f"{len(self)} operators, {total.flops} FLOPs ({total.counted_flops} counted), {total.io_bytes} bytes moved"
+        )
+
     def __len__(self) -> int:
         return sum(1 for _ in self.operators())
 

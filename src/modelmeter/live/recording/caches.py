@@ -59,7 +59,14 @@ def cached_tensors(value: Any) -> list[torch.Tensor]:
     if "self_attention_cache" in vars(value):  # an encoder and decoder's
         return cached_tensors([value.self_attention_cache, value.cross_attention_cache])
     if "layers" in vars(value):  # transformers 5
-        pairs = [(layer.keys, layer.values) for layer in value.layers if layer.is_initialized]
+        pairs = [pair for layer in value.layers if layer.is_initialized for pair in _parts(layer)]
     else:
         pairs = list(zip(value.key_cache, value.value_cache, strict=True))
     return [tensor for pair in pairs for tensor in pair if isinstance(tensor, torch.Tensor)]
+
+
+def _parts(layer: Any) -> list[tuple[Any, Any]]:
+    """Keys and values of one layer's cache; a reference-sliding one holds the prefill's beside the window's."""
+    held = vars(layer)
+    prefill = [(held["prefill_keys"], held["prefill_values"])] if "prefill_keys" in held else []
+    return [(layer.keys, layer.values), *prefill]

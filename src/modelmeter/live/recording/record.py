@@ -1,6 +1,7 @@
 """`record`: run a real module and read what it ran into the `Trace` that a twin gives."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -27,6 +28,7 @@ Rename = Callable[[str], str]
 
 def record(
     module: nn.Module,
+    /,
     *args: Any,
     backward: bool = False,
     rename: Rename = str,
@@ -38,6 +40,8 @@ def record(
     cache; all else is activations, the inputs included. With `backward`, gradients of the output's sum are run too and
     are the operators' backward cost; `.grad` is left as it was. An operator without a declared price is in
     `trace.unpriced`: its bytes count, its FLOPs do not. Peaks are those of the whole run. An error passes through.
+    A module with keywords named `backward` or `rename` is run by `record_call`. Modules called in other threads are
+    not told apart. Raises `ModelMeterError` for what is no module, and for a forward that is a generator.
     """
     inputs = (args, kwargs)
     return record_call(module, lambda: module(*args, **kwargs), inputs, backward=backward, rename=rename)
@@ -56,6 +60,8 @@ def record_call(
 
     `at` is the module that a method of it belongs to: without a call of it, its parts would each be a root.
     """
+    if not isinstance(module, nn.Module):
+        raise ModelMeterError(f"record() takes a torch.nn.Module, not {module!r}: use record_call(module, call)")
     recording = Recording(module, inputs, rename, grad=backward)
     with ExitStack() as stack:
         stack.callback(recording.storages.close)
@@ -69,6 +75,10 @@ def record_call(
         if at is not None:
             stack.enter_context(recording.inside(at))
         result = call()
+        if isinstance(result, Generator):
+            raise ModelMeterError(
+                "the call gave a generator and ran nothing: record_call(module, lambda: list(module(...)))"
+            )
         if backward:
             recording.run_backward(result)
     return Trace(recording.root, recording.unpriced())
@@ -107,6 +117,7 @@ class Recording(TorchDispatchMode):
         self._forward_of: dict[int, Segment] = {}
         self._backward_from: Segment | None = None
         self._stack: list[Segment] = []
+        self._thread = threading.get_ident()
 
     # Modules
 
@@ -135,7 +146,7 @@ class Recording(TorchDispatchMode):
 
     def _enter(self, module: nn.Module, *_: Any) -> None:
         owner = self._owners.get(id(module))
-        if owner is None:
+        if owner is None or threading.get_ident() != self._thread:
             return
         segment = Segment(owner, plain=True)
         self.open.items.append(segment)
@@ -144,7 +155,7 @@ class Recording(TorchDispatchMode):
         self.open = segment
 
     def _leave(self, module: nn.Module, *_: Any) -> None:
-        if id(module) in self._owners:
+        if id(module) in self._owners and threading.get_ident() == self._thread:
             self.open = self._stack.pop()
 
     # Memory

@@ -58,8 +58,11 @@ class Adapter(Protocol):
         """How the twin has to be run to be its twin: implementation, attention, experts, coverage, logits."""
 
     @property
-    def unmodelled(self) -> Container[Quantity]:
-        """Quantities that no twin has for the way the real model runs."""
+    def inline(self) -> tuple[str, ...]:
+        """Patterns of the twin's module paths for which the real code calls no module of its own."""
+
+    def unmodelled(self, stage: str, path: str) -> Container[Quantity]:
+        """Quantities of a module that no twin has for the way the real model runs."""
 
     def rename(self, path: str) -> str:
         """A real module's path as the vendor's."""

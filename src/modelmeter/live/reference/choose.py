@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ def choose_adapter(
     kind = next(kind for kind in ATTENTION_KINDS if kind == attention)
     if model_path is not None:
         _check_vendor_only(config_file, experts)
+        check_transformers((4, 46), "'transformers==4.46.3'")
         from modelmeter.live.reference.vendor import VendorCheckpoint
 
         return VendorCheckpoint(model_path, trust_remote_code=trust_remote_code, attention=kind)
@@ -46,16 +48,23 @@ def choose_adapter(
     return UnlimitedOcr(config, kind, next(run for run in EXPERTS_RUN if run == (experts or "eager")))
 
 
-def check_transformers() -> None:
-    """Raises `ModelMeterError` unless transformers is installed and has the model."""
-    needed = ".".join(map(str, _NEEDED))
-    remedy = f"pip install 'transformers>={needed}', or verify a checkpoint folder with --model-path"
+def check_transformers(least: tuple[int, int] = _NEEDED, package: str | None = None) -> None:
+    """Raises `ModelMeterError` unless transformers is installed, works, and is at least of this version."""
+    needed = ".".join(map(str, least))
+    remedy = f"pip install {package or repr(f'transformers>={needed}')}"
+    if package is None:
+        remedy += ", or verify a checkpoint folder with --model-path (transformers 4.46.3)"
     try:
         found = version("transformers")
     except PackageNotFoundError:
         raise ModelMeterError(f"verify needs transformers {needed} or newer, and there is none: {remedy}") from None
-    if tuple(int(part) for part in found.split(".")[:2]) < _NEEDED:
+    numbers = re.match(r"(\d+)\.(\d+)", found)
+    if numbers is not None and tuple(map(int, numbers.groups())) < least:
         raise ModelMeterError(f"verify needs transformers {needed} or newer, not {found}: {remedy}")
+    try:
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise ModelMeterError(f"transformers {found} cannot be imported ({error}): {remedy}") from error
 
 
 @contextmanager

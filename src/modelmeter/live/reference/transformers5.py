@@ -1,8 +1,9 @@
 """transformers 5's UnlimitedOcr as DeepSeek-OCR: the same architecture, built from a configuration without weights."""
 
+import re
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import torch
 import transformers
@@ -19,6 +20,10 @@ from modelmeter.models.deepseek_ocr.views import ViewPlan
 from modelmeter.nn.attention import AttentionKind
 
 BF16 = torch.bfloat16
+INLINE: Final = (r"model\.projector", r".*\.mlp\.experts\.(gate_up_proj|down_proj)")
+"""The projector is one linear layer; the experts are stacked parameters of one module."""
+_AROUND_EXPERTS: Final = re.compile(r"(model(\.layers\.\d+(\.mlp(\.experts.*)?)?)?)?")
+_AROUND_ATTENTION: Final = re.compile(r"(model(\.layers\.\d+(\.self_attn)?)?)?")
 ExpertsRun: TypeAlias = Literal["eager", "batched_mm", "grouped_mm"]
 SDPA_OR_EAGER = {"eager": "eager", "flash": "sdpa"}
 
@@ -68,17 +73,23 @@ class UnlimitedOcr:
         )
 
     @property
-    def unmodelled(self) -> Container[Quantity]:
-        """What batched_mm and a reference window move.
+    def inline(self) -> tuple[str, ...]:
+        """What has no module of its own there."""
+        return INLINE
+
+    def unmodelled(self, stage: str, path: str) -> Container[Quantity]:
+        """What batched_mm moves, in the experts and around them, and a windowed cache.
 
         batched_mm gathers a copy of an expert's weights for every row: FLOPs are right, traffic is that of no GPU. A
-        windowed cache is joined anew from two parts at every step.
+        windowed cache is two, the prefill's and the window's, joined anew at every step.
         """
-        if self.experts == "batched_mm":
-            return ("weight_read_bytes", "activation_bytes", "peak_bytes")
-        if self.reference_window is not None:
-            return ("kv_cache_bytes", "kv_traffic_bytes", "activation_bytes", "peak_bytes")
-        return ()
+        skipped: set[Quantity] = set()
+        if stage != "vision" and self.experts == "batched_mm" and _AROUND_EXPERTS.fullmatch(path):
+            skipped |= {"weight_read_bytes", "activation_bytes", "peak_bytes"}
+        if stage == "decode" and self.reference_window is not None and _AROUND_ATTENTION.fullmatch(path):
+            skipped |= {"kv_traffic_bytes", "activation_bytes", "peak_bytes"}
+            skipped |= {"kv_cache_bytes"} if path else set()  # what a layer's cache gains: not once the window is full
+        return skipped
 
     def tokens_cached(self, context_len: int, step: int) -> int:
         """Tokens that decode step `step` finds cached: all, or the prefill and what the window leaves of the rest."""

@@ -75,7 +75,11 @@ class VendorCheckpoint:
         return Conventions(implementation="vendor", attention=self.attention, coverage="max")
 
     @property
-    def unmodelled(self) -> Container[Quantity]:
+    def inline(self) -> tuple[str, ...]:
+        """Quick-GELU is an expression there, and the experts are a list that is not called as one."""
+        return (r"model\.vision_model\..*\.mlp\.act", r".*\.mlp\.experts")
+
+    def unmodelled(self, stage: str, path: str) -> Container[Quantity]:
         """Everything has its analytic counterpart."""
         return ()
 

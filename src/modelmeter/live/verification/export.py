@@ -57,6 +57,7 @@ def _comparison(shown: Shown) -> dict[str, Any]:
         "ok": shown.ok,
         "total": None if shown.total is None else _row(shown.total),
         "layers": [_row(row) for row in shown.layers],
+        "unmatched": list(shown.unmatched),
         "unpriced": [attrs.asdict(each) for each in shown.unpriced],
         "routing": None if shown.routing is None else _routing(shown.routing),
     }

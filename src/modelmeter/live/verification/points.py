@@ -20,12 +20,24 @@ _VIEW: Final = re.compile(r"(\d{1,6})x(\d{1,6})(?:\*(\d{1,6}))?", re.ASCII)
 _GRAMMAR: Final = f"give SIDExSIDE, then perhaps a comma and SIDExSIDE*COUNT for the tiles ({DEFAULT_VIEWS}), or none"
 
 
-def _all_at_least(least: int) -> Any:
+MOST_TOKENS: Final = 1_000_000
+MOST_SEQUENCES: Final = 10_000
+MOST_STEPS: Final = 10_000
+"""What the real model is asked for at most: its masks and its indices are real tensors, each step is recorded."""
+
+
+def _from_one_to(most: int) -> Any:
     def check(instance: Any, attribute: "attrs.Attribute[tuple[int, ...]]", values: tuple[int, ...]) -> None:
         for value in values:
-            as_dim(value, attribute.name, least=least)
+            check_size(value, attribute.name, most)
 
     return check
+
+
+def check_size(value: int, name: str, most: int) -> None:
+    """Raise `ModelMeterError` unless `value` is from 1 to `most`."""
+    if as_dim(value, name) > most:
+        raise ModelMeterError(f"{name} must be at most {most:,} to be run in the real model, not {value:,}")
 
 
 @attrs.frozen(kw_only=True)
@@ -36,14 +48,16 @@ class Sizes:
     """
 
     stage: str = ALL_STAGES
-    context_len: tuple[int, ...] = attrs.field(default=(), validator=_all_at_least(1))
-    batch_size: tuple[int, ...] = attrs.field(default=(1,), validator=_all_at_least(1))
+    context_len: tuple[int, ...] = attrs.field(default=(), validator=_from_one_to(MOST_TOKENS))
+    batch_size: tuple[int, ...] = attrs.field(default=(1,), validator=_from_one_to(MOST_SEQUENCES))
     decode_steps: int = 1
     views: str = DEFAULT_VIEWS
     backward: bool = False
 
     def __attrs_post_init__(self) -> None:
-        as_dim(self.decode_steps, "decode_steps")
+        check_size(self.decode_steps, "decode_steps", MOST_STEPS)
+        if max(self.context_len, default=1) * max(self.batch_size) > MOST_TOKENS:
+            raise ModelMeterError(f"context_len times batch_size must be at most {MOST_TOKENS:,}: make one smaller")
         if self.stage not in STAGE_NAMES:
             raise ModelMeterError(f"stage {self.stage!r} is unknown: choose {', '.join(STAGES)} or {ALL_STAGES}")
         if self.backward and self.decode_steps > 1:

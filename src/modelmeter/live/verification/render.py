@@ -70,6 +70,7 @@ def sections(report: Report) -> list[tuple[str, list[str]]]:
     found = [
         ("Differences", list(differences(report))),
         ("Operators without a price", list(unpriced(report))),
+        ("Modules on one side only: not compared", list(unmatched(report))),
         ("Operators on one side only", list(one_sided(report))),
         ("Conventions", notes(report)),
     ]
@@ -97,6 +98,13 @@ def unpriced(report: Report) -> Iterator[str]:
     for comparison in report.comparisons:
         for found in comparison.unpriced:
             yield f"{describe(comparison.point)}, {found.path or 'the whole'}: {found.name}, {found.calls} calls"
+
+
+def unmatched(report: Report) -> Iterator[str]:
+    """A line for every module that one side alone calls."""
+    for comparison in report.comparisons:
+        for path in comparison.unmatched:
+            yield f"{describe(comparison.point)}, {path}"
 
 
 def one_sided(report: Report) -> Iterator[str]:
@@ -156,12 +164,18 @@ def verdict(report: Report) -> str:
 
 
 def _origins(comparison: Shown) -> Iterator[str]:
-    """What failed where: of modules inside one another the innermost, and the whole if no module in it did."""
+    """What failed where: a quantity in the innermost module that has it wrong, and in the whole if no module does."""
     wrong = [row for row in comparison.rows if not row.ok]
     for row in wrong:
-        inside = [path for other in wrong if other is not row for path in other.paths]
-        if not any(path.startswith(f"{row.path}." if row.path else "") for path in inside):
-            yield f"{', '.join(failing(row))} of {_name(row)} ({comparison.point.stage})"
+        prefix = f"{row.path}." if row.path else ""
+        inside = [other for other in wrong if other is not row and any(path.startswith(prefix) for path in other.paths)]
+        there = {name for other in inside for name in failing(other)}
+        own = [name for name in failing(row) if name not in there]
+        if own:
+            yield f"{', '.join(own)} of {_name(row)} ({comparison.point.stage})"
+    if comparison.unmatched:
+        number = len(comparison.unmatched)
+        yield f"{number} modules on one side only, such as {comparison.unmatched[0]} ({comparison.point.stage})"
     for found in comparison.unpriced:
         yield f"{found.name} has no price in {found.path or 'the whole'} ({comparison.point.stage})"
 

@@ -14,6 +14,7 @@ from modelmeter.live.verification.verify import Point, Verification, verify
 from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
 
 REAL_DECODE_STEPS = 4
+MOST_REAL_SEQUENCES = 64
 
 
 @attrs.frozen(kw_only=True)
@@ -64,11 +65,25 @@ def _run_stages(request: Request, say: Callable[[str], None]) -> Verification:
         backward=request.backward,
     )
     points_of(sizes)  # says what is wrong before anything is built
+    _check_backward(request)
     say("building the real model")
     adapter = choose_adapter(
         request.config, request.model_path, request.trust_remote_code, request.attention, request.experts
     )
     return verify(adapter, _announced(points_of(sizes, adapter.config.sam.patch_size), say))
+
+
+def _check_backward(request: Request) -> None:
+    """What has no backward to compare is known before the real model is built."""
+    if not request.backward:
+        return
+    if request.model_path is not None:
+        raise ModelMeterError("--backward: the vendor's code runs its vision and experts without gradients; drop one")
+    if request.attention == "flash" and request.stage not in ("prefill", "decode"):
+        raise ModelMeterError(
+            "--backward with --attention flash: where SAM's bias needs a gradient torch runs no attention kernel; "
+            "use --attention eager, or --stage prefill"
+        )
 
 
 def _run_real(request: Request, say: Callable[[str], None]) -> Verification:
@@ -103,6 +118,8 @@ def _check_real(request: Request) -> None:
     unfit = [option for option, is_given in given.items() if is_given]
     if unfit:
         raise ModelMeterError(f"--real runs a small model and page of its own: drop {', '.join(unfit)}")
+    if max(request.batch_size, default=1) > MOST_REAL_SEQUENCES:
+        raise ModelMeterError(f"--real holds real tensors: give a --batch-size of at most {MOST_REAL_SEQUENCES}")
     if len(request.batch_size) > 1:
         raise ModelMeterError("--real is one run: give one --batch-size")
 

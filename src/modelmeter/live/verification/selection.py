@@ -30,6 +30,7 @@ class Shown:
     layers: tuple[Row, ...]
     unpriced: tuple[Unpriced, ...]
     routing: Routing | None = None
+    unmatched: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -38,8 +39,8 @@ class Shown:
 
     @property
     def ok(self) -> bool:
-        """Every row inside its bounds, every operator priced."""
-        return all(row.ok for row in self.rows) and not self.unpriced
+        """Every row inside its bounds, every operator priced, every module compared."""
+        return all(row.ok for row in self.rows) and not self.unpriced and not self.unmatched
 
 
 @attrs.frozen
@@ -66,7 +67,7 @@ def select(verification: Verification, names: Sequence[str] = (), *, only_layers
         if not any(_selects(name, row) for each in verification.comparisons for row in each.layers):
             raise ModelMeterError(f"nothing verified here is called {name!r}: {_choices(verification)}")
     shown = [_shown(comparison, names, only_layers) for comparison in verification.comparisons]
-    kept = tuple(each for each in shown if each.rows or each.unpriced)
+    kept = tuple(each for each in shown if each.rows or each.unpriced or each.unmatched)
     return Report(verification.reference, verification.conventions, kept)
 
 
@@ -75,7 +76,7 @@ def _shown(comparison: Comparison, names: Sequence[str], only_layers: bool) -> S
     total = None if only_layers else comparison.total
     found = [each for each in comparison.unpriced if not (only_layers and names) or _inside(each.path, layers)]
     routing = None if only_layers else comparison.routing
-    return Shown(comparison.point, total, layers, tuple(found), routing)
+    return Shown(comparison.point, total, layers, tuple(found), routing, comparison.unmatched)
 
 
 def _inside(path: str, layers: tuple[Row, ...]) -> bool:

@@ -44,14 +44,18 @@ _HELD: Final = ("parameters", "parameter_bytes", "kv_cache_bytes", "peak_bytes")
 
 
 def stage_table(report: Report, layout: Layout = "wide") -> Table | None:
-    """A row a stage, and their total; None where only layers are reported."""
-    totals = [(describe(each.point), each.total) for each in report.comparisons if each.total is not None]
+    """A row a stage, and their total (a page is vision and prefill again); None where only layers are reported."""
+    shown = [each for each in report.comparisons if each.total is not None]
+    totals = [(describe(each.point), each.total) for each in shown if each.total is not None]
     if not totals:
         return None
     rules = frozenset[int]()
-    if len(totals) > 1:
+    stages = {each.point.stage for each in shown}
+    twice = {"page"} if stages > {"page"} else set()
+    summed = [each.total for each in shown if each.total is not None and each.point.stage not in twice]
+    if len(summed) > 1:
         rules = frozenset({len(totals) - 1})
-        totals.append(("all", _total([row for _, row in totals])))
+        totals.append(("all but page" if twice & stages else "all", _total(summed)))
     names, rows = [(name,) for name, _ in totals], [row for _, row in totals]
     return _table("Stages", ("stage",), names, rows, layout, rules)
 

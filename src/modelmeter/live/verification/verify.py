@@ -1,6 +1,8 @@
 """Verification: the twin's stages and layers beside the real model's, quantity by quantity, operator by operator."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -61,6 +63,8 @@ class Comparison:
     layers: tuple[Row, ...]
     unpriced: tuple[Unpriced, ...]
     routing: "Routing | None" = None
+    unmatched: tuple[str, ...] = ()
+    """Modules that one side alone calls and nobody said so: theirs are not compared."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -69,8 +73,8 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Every exact quantity equal, every other inside its bound, every operator priced."""
-        return all(row.ok for row in self.rows) and not self.unpriced
+        """Every exact quantity equal, every other inside its bound, every operator priced, every module compared."""
+        return all(row.ok for row in self.rows) and not self.unpriced and not self.unmatched
 
 
 @attrs.frozen
@@ -103,8 +107,19 @@ def verify(adapter: Adapter, points: Iterable[Point], twin: DeepseekOCRModel | N
             measured = record_call(
                 adapter.model, call.run, call.inputs, backward=point.backward, rename=adapter.rename, at=call.at
             )
-        held = held_bytes(call.cache), _held_after(twin, point)
-        found.append(compare(measured, analytic, point, layer=twin.network, held=held, skip=adapter.unmodelled))
+        cached, after = (adapter.tokens_cached(point.context_len, point.step + i) for i in (0, 1))
+        held = held_bytes(call.cache), held_after(twin, point, lost=cached + 1 - after)
+        found.append(
+            compare(
+                measured,
+                analytic,
+                point,
+                layer=twin.network,
+                held=held,
+                skip=partial(adapter.unmodelled, point.stage),
+                inline=adapter.inline,
+            )
+        )
     return Verification(adapter.name, adapter.conventions, tuple(found))
 
 
@@ -159,11 +174,15 @@ def held_bytes(cache: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in cached_tensors([cache]))
 
 
-def _held_after(twin: DeepseekOCRModel, point: Point) -> int:
-    """Bytes cached when the pass that the twin stands before, or has just done in prefill, is over."""
+def held_after(twin: DeepseekOCRModel, point: Point, lost: int = 0) -> int:
+    """Bytes cached when the pass that the twin stands before, or has just done in prefill, is over.
+
+    `lost` tokens are let go of in it: those that fall out of a window.
+    """
     if point.stage == "vision":
         return 0
-    return twin.kv_cache_bytes() + (twin.kv_bytes_per_token(point.batch) if point.stage == "decode" else 0)
+    a_token = twin.kv_bytes_per_token(point.batch)
+    return twin.kv_cache_bytes() + (a_token * (1 - lost) if point.stage == "decode" else 0)
 
 
 def compare(
@@ -173,18 +192,20 @@ def compare(
     *,
     layer: Layer,
     held: tuple[int, int] | None = None,
-    skip: Container[Quantity] = (),
-    skip_in_layers: Container[Quantity] | None = None,
+    skip: Callable[[str], Container[Quantity]] = lambda path: (),
+    inline: Sequence[str] | None = None,
 ) -> Comparison:
     """Both traces of one point. `layer` is the twin: the whole network for a stage.
 
     `held` are the bytes in the caches afterwards, the real one and the twin's; without it, what each cache gained is
-    compared. Quantities to `skip` have no analytic counterpart in the way the real model ran. Modules that only one
-    side calls are part of the one around them.
+    compared. Quantities that a path is to `skip` have no analytic counterpart in the way the real model ran. `inline`
+    are patterns of the twin's modules that the real code calls none for: they are part of the one around them. Any
+    other module on one side only is unmatched; without `inline` names are the modules' own and only those that both
+    have are compared.
     """
     there, here = fold(real), fold(twin)
     here[""].owner = layer
-    total = _row("", "", there[""], here[""], STAGE_BOUNDS[point.stage], point, skip)
+    total = _row("", "", there[""], here[""], STAGE_BOUNDS[point.stage], point, skip(""))
     if held is not None:
         checked = [Check("kv_cache_bytes", *held) if x.quantity == "kv_cache_bytes" else x for x in total.checks]
         total = attrs.evolve(total, checks=tuple(checked))
@@ -196,12 +217,20 @@ def compare(
             folded,
             LAYER_BOUNDS,
             point,
-            skip if skip_in_layers is None else skip_in_layers,
+            skip(path),
         )
         for path, folded in here.items()
         if path and path in there
     ]
-    return Comparison(point, total, tuple(_grouped(layers)), real.unpriced)
+    unmatched = () if inline is None else _unmatched(there, here, inline)
+    return Comparison(point, total, tuple(_grouped(layers)), real.unpriced, unmatched=unmatched)
+
+
+def _unmatched(there: Collection[str], here: Collection[str], inline: Sequence[str]) -> tuple[str, ...]:
+    """Paths of one side only, each with its side."""
+    real = [f"{path} (real)" for path in there if path not in here]
+    known = re.compile("|".join(inline) or "(?!)")
+    return (*real, *[f"{path} (twin)" for path in here if path not in there and not known.fullmatch(path)])
 
 
 def _row(
