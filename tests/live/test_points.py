@@ -214,3 +214,17 @@ def test_what_nobody_prices_counts_where_it_is(broken):
     neck = select(broken, ["model.sam_model"], only_layers=True).comparisons[0]
     assert [each.name for each in neck.unpriced] == ["fft"]
     assert select(broken, ["model.splice"], only_layers=True).comparisons[0].unpriced == ()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"context_len": (10**10,)},
+        {"batch_size": (10**11,)},
+        {"decode_steps": 10**8},
+        {"context_len": (900_000,), "batch_size": (2,)},
+    ],
+)
+def test_sizes_that_no_real_model_is_asked_for(sizes):
+    with pytest.raises(ModelMeterError, match="at most"):
+        Sizes(**sizes)

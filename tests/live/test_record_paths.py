@@ -1,6 +1,7 @@
 """Module paths, calls, and what a recording leaves behind: nothing."""
 
 import gc
+import threading
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -283,3 +284,36 @@ def test_asking_twice_changes_nothing():
     first, second = (record(module, *args, backward=True, **kwargs) for _ in range(2))
     assert paths(first) == paths(second)
     assert (first.total, first.backward, first.peak_bytes) == (second.total, second.backward, second.peak_bytes)
+
+
+def test_what_is_no_module():
+    with pytest.raises(ModelMeterError, match=r"torch\.nn\.Module"):
+        record(lambda x: x, torch.zeros(2))
+
+
+def test_a_forward_that_is_a_generator():
+    class Lazy(nn.Linear):
+        def forward(self, x):
+            yield super().forward(x)
+
+    with pytest.raises(ModelMeterError, match="generator"):
+        record(Lazy(3, 3), torch.zeros(1, 3))
+
+
+def test_another_thread_that_uses_the_module_does_not_count():
+    module = nn.Sequential(*[nn.Linear(16, 16) for _ in range(20)])
+    x, stop = torch.zeros(4, 16), threading.Event()
+
+    def elsewhere():
+        while not stop.is_set():
+            module(x)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    try:
+        for _ in range(5):
+            found = {path: cost.counted_flops for path, cost in record(module, x).by_layer().items()}
+            assert found == {"": 20 * 2 * 4 * 16 * 16, **{str(i): 2 * 4 * 16 * 16 for i in range(20)}}
+    finally:
+        stop.set()
+        thread.join()
