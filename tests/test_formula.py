@@ -242,7 +242,7 @@ def test_an_image_layer_equals_its_integers(name):
     [
         lambda **size: NoTPTransformerBlock(CONFIG.clip, **size),
         lambda **size: MlpProjector(CONFIG.projector, **size),
-        lambda **size: LMHead(1280, 129_280, WHOLE, **size),
+        lambda **size: LMHead(1280, 129_280, **size),
     ],
     ids=["NoTPTransformerBlock", "MlpProjector", "LMHead"],
 )

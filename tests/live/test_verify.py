@@ -12,6 +12,7 @@ from modelmeter.live.reference.transformers5 import UnlimitedOcr
 from modelmeter.live.verification.compare import Check, OperatorCheck
 from modelmeter.live.verification.verify import Point, decode_steps, verify
 from modelmeter.models.deepseek_ocr import deepseek_v2, llama, masks, network, projector, sam
+from modelmeter.models.deepseek_ocr import head as head_of
 from modelmeter.models.deepseek_ocr.config import Conventions
 from modelmeter.nn import moe, norm, token
 
@@ -90,7 +91,7 @@ INLINE = {
     network.VisionTower: "the towers and the projector of one size of views; its parts have rows",
     network.VisionStage: "the whole of the stage vision",
     network.DeepseekOCRForCausalLM: "the whole of the other stages",
-    network.Head: "what the model's own forward does around lm_head",
+    head_of.Head: "what the model's own forward does around lm_head",
     projector.MlpProjector: "there its one Linear alone, which has a row; the vendor's has its own (tests/vendor)",
 }
 ELSEWHERE = {

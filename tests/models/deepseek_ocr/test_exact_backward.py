@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrTextTopkRouter
 
 from modelmeter import Conventions, DeepseekOCRConfig, Layer
-from modelmeter.models.deepseek_ocr import clip, deepseek_v2, llama, network, projector, sam
+from modelmeter.models.deepseek_ocr import LMHead, clip, deepseek_v2, llama, projector, sam
 
 CONFIG = DeepseekOCRConfig()
 TWIN = Conventions(implementation="transformers")
@@ -132,7 +132,7 @@ CASES = {
         lambda m: decoder_layer(m, 1).mlp,
         HIDDEN,
     ),
-    "head": Case(lambda c: sized(network.LMHead(1280, 129280, c), QUERIES, BATCH), lambda m: m.lm_head, HIDDEN),
+    "head": Case(lambda _: sized(LMHead(1280, 129280), QUERIES, BATCH), lambda m: m.lm_head, HIDDEN),
     "SAM patches": Case(
         lambda _: sized(sam.PatchEmbed(CONFIG.sam), 640, 2), lambda m: m.model.vision_tower.sam_encoder.patch_embed,
         images(2, 640),

@@ -22,6 +22,7 @@ from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.recorder import Recorder
 from modelmeter.core.tensor import BF16, FP32, INT64
 from modelmeter.models.deepseek_ocr import clip, deepseek_v2, llama, network, projector, sam
+from modelmeter.models.deepseek_ocr import head as head_of
 from modelmeter.models.deepseek_ocr.config import ProjectorConfig
 from modelmeter.nn.conv import Conv2d
 from modelmeter.nn.embedding import Embedding
@@ -380,7 +381,7 @@ def embedding(tokens: int, batch: int) -> Case:
 def head(tokens: int, batch: int) -> Case:
     return Case(
         f"head {tokens} x{batch}",
-        lambda c: network.LMHead(1280, 129280, c),
+        lambda _: head_of.LMHead(1280, 129280),
         lambda m: m.lm_head,
         lambda m: m(tensor(batch, tokens, 1280)),
         sizes=(tokens, batch),
@@ -499,7 +500,7 @@ CASES: dict[type[Layer], list[Case]] = {
         *over_steps("moe", lambda c: deepseek_v2.DeepseekV2DecoderLayer(DECODER, 1, c), lambda layer: layer, 1),
     ],
     Embedding: [embedding(1, 1), embedding(913, 4)],
-    network.LMHead: [head(1, 1), head(283, 4)],
+    head_of.LMHead: [head(1, 1), head(283, 4)],
     network.Backbone: [
         attrs.evolve(
             whole("backbone", lambda c: network_of(c).model, lambda m: m.model), vendor_flops=12 * rotary_product(28)
@@ -513,7 +514,7 @@ WITHOUT_A_REAL_MODULE = {
     "sam._GridLayer": "abstract: the default input of SAM's layers",
     "network.ImageTokens": "inline in get_image_features: copies only; its two vectors are counted in parameters tests",
     "network.ImageTokenSplice": "inline in the real forward: comparisons and copies",
-    "network.Head": "`lm_head` and a cast of the logits that the real forward makes inline",
+    "head.Head": "`lm_head` and a cast of the logits that the real forward makes inline",
     "network.CausalMask": "a function there (create_causal_mask): comparisons and copies",
     "masks.UnlimitedOcrMasks": "functions there (create_causal_mask and its reference-sliding kin): no products",
     "network.VisionBackbone": "the child of VisionStage that calls Backbone.encode; VisionStage's case runs it",

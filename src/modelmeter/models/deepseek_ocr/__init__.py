@@ -23,9 +23,10 @@ from modelmeter.models.deepseek_ocr.deepseek_v2 import (
     DeepseekV2RMSNorm,
     MoEGate,
 )
+from modelmeter.models.deepseek_ocr.head import LMHead
 from modelmeter.models.deepseek_ocr.llama import LlamaAttention, LlamaFlashAttention2, LlamaRotaryEmbedding
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
-from modelmeter.models.deepseek_ocr.network import ImageTokenSplice, LMHead, VisionTower
+from modelmeter.models.deepseek_ocr.network import ImageTokenSplice, VisionTower
 from modelmeter.models.deepseek_ocr.projector import MlpProjector
 from modelmeter.models.deepseek_ocr.run import RunCost
 from modelmeter.models.deepseek_ocr.sam import (

@@ -17,12 +17,13 @@ from modelmeter.core.tensor import BF16, BOOL, FP32, INT64, Tensor
 from modelmeter.models.deepseek_ocr.clip import VitModel
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2RMSNorm
+from modelmeter.models.deepseek_ocr.head import Head, LMHead
 from modelmeter.models.deepseek_ocr.llama import RotaryEmbedding
 from modelmeter.models.deepseek_ocr.masks import UnlimitedOcrMasks
 from modelmeter.models.deepseek_ocr.projector import MlpProjector
 from modelmeter.models.deepseek_ocr.sam import ImageEncoderViT
 from modelmeter.nn.embedding import Embedding
-from modelmeter.nn.token import CachedLayer, TokenLayer
+from modelmeter.nn.token import CachedLayer
 
 
 class VisionTower(Layer):
@@ -132,38 +133,6 @@ class CausalMask(Layer):
         # `padding` is read by the cast alone: it is the result where there is a single query.
         given = (padding, triangle.narrow(*shape), hidden)
         return ops.move("masked_fill", given, shape, BF16, read_bytes=0, when=several)
-
-
-class LMHead(TokenLayer):
-    """[b s hidden] -> logits [b s vocab]."""
-
-    def __init__(
-        self,
-        hidden_size: int,
-        vocab_size: int,
-        conventions: Conventions = RELEASED,
-        *,
-        tied: bool = False,
-        **size: Unpack[InputSize],
-    ) -> None:
-        super().__init__(hidden_size, **size)
-        self.weight = Parameter(vocab_size, hidden_size, tied=tied)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.linear(x, self.weight.read())
-
-
-class Head(Layer):
-    """`lm_head` and what follows it: the vendor casts the logits to fp32."""
-
-    def __init__(self, lm_head: Layer, conventions: Conventions) -> None:
-        super().__init__()
-        self.casts = conventions.implementation == "vendor" and isinstance(lm_head, LMHead)
-        self.lm_head = lm_head
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.lm_head(x)
-        return ops.cast(logits, FP32) if self.casts else logits
 
 
 class Backbone(Layer):
@@ -306,5 +275,5 @@ def build_network(config: DeepseekOCRConfig, conventions: Conventions) -> Deepse
     )
     layers = [kinds[kind] for kind in decoder.mlp_layer_types]
     backbone = Backbone(VisionTower(config, conventions), layers, decoder.hidden_size, conventions, text)
-    head = LMHead(decoder.hidden_size, decoder.vocab_size, conventions, tied=decoder.tie_word_embeddings)
+    head = LMHead(decoder.hidden_size, decoder.vocab_size, tied=decoder.tie_word_embeddings)
     return DeepseekOCRForCausalLM(backbone, head, conventions)
