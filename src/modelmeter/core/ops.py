@@ -65,12 +65,15 @@ def bmm(a: Tensor, b: Tensor, *, needed_flops: Dim = None) -> Tensor:
     return matmul("bmm", a, b, (*batch, m, n), prod((2, *batch, m, k, n)), needed_flops=needed_flops)
 
 
-def grouped_linear(x: Tensor, weight: Tensor, read_bytes: Dim) -> Tensor:
-    """[r k] x [E n k] -> [r n], each row by one of E experts: 2 * r * k * n FLOPs, `read_bytes` of the weights."""
+def grouped_linear(x: Tensor, weight: Tensor, read_bytes: Dim, offsets: Tensor | None = None) -> Tensor:
+    """[r k] x [E n k] -> [r n], each row by one of E experts: 2 * r * k * n FLOPs, `read_bytes` of the weights.
+
+    A grouped kernel also reads the `offsets` [E] at which the experts' rows end.
+    """
     _, n, k = weight.shape
     check_last_dim(x, k, "grouped_linear")
     rows = x.shape[0]
-    return matmul("mm", x, weight, (rows, n), 2 * k * n * rows, b_read_bytes=read_bytes)
+    return matmul("mm", x, weight, (rows, n), 2 * k * n * rows, extra=offsets, b_read_bytes=read_bytes)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:

@@ -47,12 +47,12 @@ class ExpertLinear(Layer):
         super().__init__()
         self.weight = Parameter(num_experts, out_features, in_features)
 
-    def forward(self, x: Tensor, hit: Dim) -> Tensor:
+    def forward(self, x: Tensor, hit: Dim, offsets: Tensor | None = None) -> Tensor:
         weight = self.weight.read()
         _, n, k = weight.shape
         # The one quantity that is not whole: rounded once an operator, half to even.
         read = rounded(n * k * weight.dtype.itemsize * hit)
-        return ops.grouped_linear(x, weight, read)
+        return ops.grouped_linear(x, weight, read, offsets)
 
 
 def rows_of_one_expert(rows: Dim, hit: Dim) -> Dim:

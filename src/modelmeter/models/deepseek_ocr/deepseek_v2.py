@@ -3,12 +3,12 @@
 from typing import Any, Unpack
 
 from modelmeter.core import ops
-from modelmeter.core.dims import Dim, rounded
+from modelmeter.core.dims import Dim, rounded, whole_above
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.layer import InputSize, Layer, Parameter
 from modelmeter.core.recorder import Recorder, current
-from modelmeter.core.tensor import BF16, FP32, INT32, INT64, Tensor
+from modelmeter.core.tensor import BF16, BOOL, FP32, INT32, INT64, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DecoderConfig
 from modelmeter.models.deepseek_ocr.llama import LlamaAttention, LlamaFlashAttention2, decoder_inputs
 from modelmeter.nn.activation import SiLU
@@ -132,7 +132,8 @@ class Experts(Layer):
         final = ops.fill("zeros_like", x.shape, x.dtype)
         one_hot = ops.fill("zeros", (tokens, top_k, experts + 1), INT64)
         one_hot = ops.move("scatter_", (indices,), one_hot.shape, INT64, into=one_hot, write_bytes=indices.nbytes)
-        ops.reduce("sum", one_hot, (experts + 1,))
+        reached = ops.unary("gt", ops.reduce("sum", one_hot, (experts + 1,)), dtype=BOOL)
+        _hit = ops.move("nonzero", (reached,), (whole_above(hit), 1), INT64)
         recorder = current("Experts")
         with recorder.untracked():
             self._loop(final, x, weights, one_hot, rows, hit, rounds=1)
@@ -166,8 +167,8 @@ class Experts(Layer):
         picked = ops.gather(weights.view(rows), order, (rows,))
         histogram_input = ops.cast(sorted_ids, INT32)
         counts = ops.move("histc", (histogram_input,), (experts,), INT32)
-        _offsets = ops.move("cumsum", (counts,), (experts,), INT32)
-        outs = self.down_proj(self._gated(chosen, hit), hit)
+        offsets = ops.move("cumsum", (counts,), (experts,), INT32)
+        outs = self.down_proj(self._gated(chosen, hit, offsets), hit, offsets)
         weighted = ops.binary("mul", outs, picked.view(rows, 1), dtype=FP32)
         inverse = ops.empty((rows,), INT64)
         inverse = ops.move("index_put_", (order, ops.fill("arange", (rows,), INT64)), (rows,), INT64, into=inverse)
@@ -175,9 +176,9 @@ class Experts(Layer):
         total = ops.reduce("sum", weighted.view(tokens, self.config.num_experts_per_tok, hidden), (tokens, hidden))
         return ops.cast(total, x.dtype)
 
-    def _gated(self, rows: Tensor, hit: Dim) -> Tensor:
+    def _gated(self, rows: Tensor, hit: Dim, offsets: Tensor) -> Tensor:
         """The first projection's two halves, one through the activation, multiplied."""
-        gate = up = self.gate_up_proj(rows, hit).narrow(rows.shape[0], self.config.moe_intermediate_size)
+        gate = up = self.gate_up_proj(rows, hit, offsets).narrow(rows.shape[0], self.config.moe_intermediate_size)
         return ops.binary("mul", self.act_fn(gate), up)
 
     def _run(self, rows: Tensor, hit: Dim) -> Tensor:
