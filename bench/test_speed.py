@@ -19,7 +19,7 @@ from .conftest import python
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "sample.pdf"
 POINTS = 1_000_000
-IMPORT_ROUNDS, PROCESS_ROUNDS, ROUNDS, SWEEP_ROUNDS = 25, 25, 200, 9
+IMPORT_ROUNDS, PROCESS_ROUNDS, VERIFY_ROUNDS, ROUNDS, SWEEP_ROUNDS = 25, 25, 5, 200, 9
 
 IMPORTS = {  # what is imported: (a goal in times of numpy's import, statements)
     "import modelmeter": (1.5, "import modelmeter"),
@@ -68,6 +68,20 @@ def test_analyze(benchmark, goal, name):
         python, args=("-m", "modelmeter", "analyze", *words), rounds=PROCESS_ROUNDS, warmup_rounds=1
     )
     assert "lm_head" in out
+
+
+VERIFICATIONS = {
+    "`modelmeter verify`, all stages at full size, whole process": (30, []),
+    "`modelmeter verify --attention flash`, whole process": (None, ["--attention", "flash"]),
+}
+
+
+@pytest.mark.parametrize("name", VERIFICATIONS, ids=["eager", "flash"])
+def test_verify(benchmark, goal, name):
+    most, words = VERIFICATIONS[name]
+    goal(name, most, "s")
+    out = benchmark.pedantic(python, args=("-m", "modelmeter", "verify", *words), rounds=VERIFY_ROUNDS, warmup_rounds=1)
+    assert "verified: 4 stages" in out
 
 
 def three_stages(model, views, context):
