@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support.recorded import MODELS, NEEDS_DATA, built, quiet, tracked_peak
+from support.reference import really_saved
 from torch import nn
 from transformers import DynamicCache
 
@@ -87,23 +88,6 @@ def test_an_input_a_weight_and_the_same_tensor_twice_count_once():
     assert record(module, x, x[1:], module.weight).peak_bytes == 4 * 3 * 5
 
 
-def saved_by_hand(module, args, kwargs):
-    """Bytes of the storages that autograd packs, each once, weights and buffers left out."""
-    resident = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage._cdata not in resident:
-            kept[storage._cdata] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = module(*args, **kwargs)
-    del out
-    return sum(storage.nbytes() for storage in kept.values())
-
-
 SAVED = ["linear", "conv1d", "conv2d", "encoder_layer", "attention", "attention_fused", "bert", "vit", "resnet"]
 
 
@@ -115,7 +99,7 @@ def test_saved_bytes_are_autograds(name, device):
         torch.manual_seed(0)
         trace = record(module, *args, backward=True, **kwargs)
         torch.manual_seed(0)
-        assert trace.saved_bytes == saved_by_hand(module, args, kwargs)
+        assert trace.saved_bytes == really_saved(module, *args, **kwargs)
     assert record(module, *args, **kwargs).saved_bytes == 0
 
 
@@ -135,4 +119,4 @@ def test_the_caches_tensors_are_not_saved_but_cached():
     with quiet():
         kept = record(module, *args, backward=True, past_key_values=DynamicCache()).saved_bytes
         torch.manual_seed(0)
-        assert saved_by_hand(module, args, {}) == kept + cache
+        assert really_saved(module, *args) == kept + cache
