@@ -228,6 +228,7 @@ def _key_of(args: tuple[Any, ...], recorder: Recorder) -> Any:
         options.weight_grads,
         options.elementwise,
         recorder.muted > 0,
+        _hashable(recorder.rounds),
         *[_key(arg, recorder.by_identity) for arg in args],
     )
 

@@ -15,9 +15,13 @@ NOTHING: Numbers = (0,) * len(COST_FIELDS)
 
 
 class Op:
-    """One operator that ran: its aten name, its kind, the dtype it computed in and its numbers. Holds no tensor."""
+    """One operator that ran: its aten name, its kind, the dtype it computed in and its numbers. Holds no tensor.
 
-    __slots__ = ("backward_numbers", "dtype", "kind", "name", "numbers", "shape")
+    `launches` kernels did it (a loop over experts launches one an expert, an allocation none); `groups` separate
+    products share its rows; `syncs`: the host waits here for the device.
+    """
+
+    __slots__ = ("backward_numbers", "dtype", "groups", "kind", "launches", "name", "numbers", "shape", "syncs")
 
     def __init__(
         self, name: str, kind: Kind, dtype: DType, shape: Shape, numbers: Numbers, backward: Numbers = NOTHING
@@ -28,6 +32,9 @@ class Op:
         self.shape = shape  # of the (first) output
         self.numbers = numbers
         self.backward_numbers = backward
+        self.launches: Dim = 1
+        self.groups: Dim = 1
+        self.syncs = False
 
     @property
     def cost(self) -> Cost:

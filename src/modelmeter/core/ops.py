@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from modelmeter.core.conventions import FLOPS_PER_ELEMENT
 from modelmeter.core.dims import Dim, exact_div, floor_div, prod, same, same_shape
 from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.op import Op
 from modelmeter.core.pricing import elementwise, matmul, move
+from modelmeter.core.recorder import current
 from modelmeter.core.tensor import FP32, INT64, DType, Role, Shape, Tensor, check_last_dim
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "resize",
     "softmax",
     "sort",
+    "sync",
     "topk",
     "unary",
 ]
@@ -65,15 +68,18 @@ def bmm(a: Tensor, b: Tensor, *, needed_flops: Dim = None) -> Tensor:
     return matmul("bmm", a, b, (*batch, m, n), prod((2, *batch, m, k, n)), needed_flops=needed_flops)
 
 
-def grouped_linear(x: Tensor, weight: Tensor, read_bytes: Dim, offsets: Tensor | None = None) -> Tensor:
+def grouped_linear(
+    x: Tensor, weight: Tensor, read_bytes: Dim, offsets: Tensor | None = None, *, groups: Dim = 1
+) -> Tensor:
     """[r k] x [E n k] -> [r n], each row by one of E experts: 2 * r * k * n FLOPs, `read_bytes` of the weights.
 
+    `groups` experts have rows.
     A grouped kernel also reads the `offsets` [E] at which the experts' rows end.
     """
     _, n, k = weight.shape
     check_last_dim(x, k, "grouped_linear")
     rows = x.shape[0]
-    return matmul("mm", x, weight, (rows, n), 2 * k * n * rows, extra=offsets, b_read_bytes=read_bytes)
+    return matmul("mm", x, weight, (rows, n), 2 * k * n * rows, extra=offsets, b_read_bytes=read_bytes, groups=groups)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:
@@ -209,7 +215,14 @@ def fill(name: str, shape: Shape, dtype: DType) -> Tensor:
 
 def empty(shape: Shape, dtype: DType) -> Tensor:
     """A new tensor, not written."""
-    return move("empty_like", (), shape, dtype, write_bytes=0)
+    return move("empty_like", (), shape, dtype, write_bytes=0, launches=0)
+
+
+def sync() -> None:
+    """The host reads what the last operator gave (`.item()`, `.cpu()`): it waits for the device."""
+    last = current("sync").open.items[-1]
+    if isinstance(last, Op):
+        last.syncs = True
 
 
 def _flops(name: str, elements: Dim) -> Dim:

@@ -22,13 +22,14 @@ def matmul(
     extra: Tensor | None = None,
     b_read_bytes: Dim = None,
     needed_flops: Dim = None,
+    groups: Dim = 1,
     role: Role = "activation",
 ) -> Tensor:
     """A matrix product or convolution of `flops` FLOPs (2 a multiply-add); `extra` (a bias) is read too.
 
     Runs on tensor cores in bf16, fp16, fp8 and int8, on CUDA cores in fp32. `b_read_bytes` replaces what is read of `b`
     (of the experts, those hit); `needed_flops` is what the cores do where a counter sees more (a causal triangle);
-    `role` is the output's.
+    `groups` products share the rows; `role` is the output's.
     Backward: its FLOPs once for each of the two operands that needs a gradient, as d(a) = d(out) b^T and
     d(b) = a^T d(out); each reads d(out) and the other operand and writes the gradient.
     """
@@ -43,6 +44,7 @@ def matmul(
     )
     numbers = _numbers(tensor, cuda, flops, reads, out.nbytes, to_cache=role == "kv")
     op = Op(name, "matmul", a.dtype, out_shape, numbers)
+    op.groups = groups
     if recorder.options.grad and needs_grad:
         for x, size, other, other_size in ((a, a.nbytes, b, b_read), (b, b_read, a, a.nbytes)):
             if x.needs_grad or name == "convolution":  # torch's convolution keeps both of its operands
@@ -50,7 +52,7 @@ def matmul(
             if x.needs_grad:
                 again = _reads(((out, out.nbytes), (other, other_size)))
                 op.backward_numbers = _plus(op.backward_numbers, _numbers(tensor, cuda, flops, again, size))
-    recorder.open.items.append(op)
+    recorder.add(op)
     return out
 
 
@@ -87,7 +89,7 @@ def elementwise(
         for x in kept:
             recorder.keep(x)
         op.backward_numbers = _gradients(inputs, count, _reads([(x, x.nbytes) for x in (out, *kept)]))
-    recorder.open.items.append(op)
+    recorder.add(op)
     return results
 
 
@@ -102,14 +104,15 @@ def move(
     role: Role = "activation",
     into: Tensor | None = None,
     when: Dim = 1,
+    launches: Dim = 1,
     saves: Sequence[int] = (),
 ) -> Tensor:
     """A copy, cast, gather, scatter, concatenation or fill: bytes and no FLOPs.
 
     `read_bytes` and `write_bytes` replace what is read of the first input (rows of a table) and written, `role` is the
     output's, `into` an output that exists already, `when` a 0/1 dim for a copy that some sizes do not need (then the
-    result is a view of the input). Backward reads d(out) and the inputs at the positions `saves` (indices), writes the
-    inputs' gradients.
+    result is a view of the input), `launches` the kernels it takes. Backward reads d(out) and the inputs at the
+    positions `saves` (indices), writes the inputs' gradients.
     """
     if type(when) is int and when == 0:
         return inputs[0].view(*shape)
@@ -122,18 +125,20 @@ def move(
     written = out.nbytes if write_bytes is None else write_bytes
     numbers = _numbers(0, 0, 0, reads, written, to_cache=out.role == "kv")
     op = Op(name, "move", dtype, shape, numbers)
+    op.launches = launches
     if recorder.options.grad and needs_grad:
         kept = [inputs[i] for i in saves]
         for x in kept:
             recorder.keep(x)
         op.backward_numbers = _gradients(inputs, 0, _reads([(x, x.nbytes) for x in (out, *kept)]))
     if type(when) is not int:
+        op.launches = when
         op.numbers = tuple([value * when for value in op.numbers])
         op.backward_numbers = tuple([value * when for value in op.backward_numbers])
         _only_when(recorder, out, inputs[0], when)
         if inputs[0].role == "kv":
             out.role, out.cached = "kv", 1 - when
-    recorder.open.items.append(op)
+    recorder.add(op)
     return out
 
 
@@ -161,7 +166,7 @@ def fused(function: Callable[..., Tensor], name: str = "fused", *, recomputes: i
         op = Op(name, "fused", out.dtype, out.shape, _numbers(tensor, cuda, counted, reads, out.nbytes))
         if recorder.options.grad and out.needs_grad:
             op.backward_numbers = _fused_backward(recorder, inside, inputs, out, recomputes)
-        recorder.open.items.append(op)
+        recorder.add(op)
         return out
 
     return kernel

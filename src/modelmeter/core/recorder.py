@@ -20,6 +20,9 @@ CALLED, TAKEN, GIVEN_BACK, CACHED, DROPPED = range(5)
 """What happens to memory: a child's call; an activation comes or goes; the KV cache gains or loses bytes."""
 
 
+_ONE: Dim = 1
+
+
 class Owner(Protocol):
     """What a segment needs of the layer whose call it is."""
 
@@ -146,6 +149,7 @@ class Recorder:
         self.by_identity = by_identity  # arrays: remembered by identity, for this recording only
         self.local_memo: dict[Any, Any] = {}
         self.muted = 0  # inside a fused operator nothing is kept for backward
+        self.rounds: Dim = _ONE  # of the loop that runs
 
     def take(self, shape: Shape, dtype: DType, role: Role = "activation", *, needs_grad: bool = False) -> Tensor:
         """A new tensor in new memory, given back when its last view dies."""
@@ -187,6 +191,19 @@ class Recorder:
         segment, mark, kept = self.open, len(self.open.items), len(self.open.saved)
         yield
         del segment.items[mark:], segment.saved[kept:]
+
+    @contextmanager
+    def repeated(self, rounds: Dim) -> Iterator[None]:
+        """What is recorded inside is the sum over `rounds` rounds of a loop: so many kernels each."""
+        outside, self.rounds = self.rounds, rounds
+        yield
+        self.rounds = outside
+
+    def add(self, op: Op) -> None:
+        """An operator ran."""
+        if self.rounds is not _ONE:
+            op.launches = op.launches * self.rounds
+        self.open.items.append(op)
 
     def keep(self, tensor: Tensor) -> None:
         """Keep a tensor for backward: its storage counts once."""

@@ -52,7 +52,7 @@ class ExpertLinear(Layer):
         _, n, k = weight.shape
         # The one quantity that is not whole: rounded once an operator, half to even.
         read = rounded(n * k * weight.dtype.itemsize * hit)
-        return ops.grouped_linear(x, weight, read, offsets)
+        return ops.grouped_linear(x, weight, read, offsets, groups=hit)
 
 
 def rows_of_one_expert(rows: Dim, hit: Dim) -> Dim:

@@ -112,6 +112,7 @@ class Experts(Layer):
         order = ops.sort(indices.view(rows))[1]
         chosen = ops.gather(x, ops.unary("floor_divide", order), (rows, hidden))
         ops.move("_to_copy", (per_expert,), per_expert.shape, INT64)
+        ops.sync()
         outputs = self._run(chosen, hit)
         outs = ops.cat((outputs,), outputs.shape)
         new_x = ops.empty(outs.shape, outs.dtype)
@@ -135,7 +136,8 @@ class Experts(Layer):
         reached = ops.unary("gt", ops.reduce("sum", one_hot, (experts + 1,)), dtype=BOOL)
         _hit = ops.move("nonzero", (reached,), (whole_above(hit), 1), INT64)
         recorder = current("Experts")
-        with recorder.untracked():
+        ops.sync()
+        with recorder.untracked(), recorder.repeated(hit):
             self._loop(final, x, weights, one_hot, rows, hit, rounds=1)
         with recorder.unpriced():  # what one expert's rows take, beside what is left of the expert before
             self._loop(final, x, weights, one_hot, rows_of_one_expert(rows, hit), hit, rounds=min(2, top_k))
@@ -151,6 +153,7 @@ class Experts(Layer):
         slices = rounded(top_k * tokens * INT64.itemsize * hit)
         for _ in range(rounds):
             position = ops.move("nonzero", (one_hot,), (rows, 2), INT64, read_bytes=slices)
+            ops.sync()
             state = ops.gather(x, position, (rows, x.shape[1]))
             gate = up = self.gate_up_proj(state, hit).narrow(rows, width)
             hidden = ops.binary("mul", self.act_fn(gate), up)
@@ -187,7 +190,7 @@ class Experts(Layer):
         if self.conventions.experts == "grouped":
             return self._swiglu(rows, hit)
         out = recorder.take(rows.shape, rows.dtype, needs_grad=rows.needs_grad)
-        with recorder.untracked():
+        with recorder.untracked(), recorder.repeated(hit):
             self._swiglu(rows, hit)
         with recorder.unpriced():
             self._swiglu(rows.narrow(rows_of_one_expert(rows.shape[0], hit), rows.shape[1]), hit)

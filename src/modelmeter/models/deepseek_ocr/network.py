@@ -46,6 +46,7 @@ class VisionTower(Layer):
     def forward(self, image: Tensor) -> Tensor:
         if self.asks_for_zeros:  # images of zeros are none: the sum of the tiles, and that of the first page
             ops.reduce("sum", image, (1,))
+            ops.sync()
         features = self.sam_model(image)
         tokens = self.vision_model(features)
         batch, channels, height, width = features.shape
