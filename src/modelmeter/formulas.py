@@ -179,7 +179,7 @@ def _of_layer(target: Layer, stage: str | None, path: str | None) -> tuple[Cost,
     if isinstance(target, CachedLayer):
         sizes: tuple[Dim, ...] = (1, batch, cached) if stage == "decode" else (queries, batch, 0)
         held = cached if stage == "decode" else queries
-        kv: Dim = 2 * target.num_kv_heads * target.head_dim * 2 * batch * held
+        kv: Dim = target.kv_bytes_per_token() * batch * held
     else:
         over_tokens = isinstance(target, TokenLayer)
         extent = VIEW_UNIT * side if isinstance(target, IMAGE_LAYERS) else side

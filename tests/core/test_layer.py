@@ -11,7 +11,7 @@ from support.layers import Chain, Feed, SelfAttention
 from modelmeter import Cost, Layer, ModelMeterError
 from modelmeter.core import ops
 from modelmeter.core.cost import COST_FIELDS
-from modelmeter.core.layer import Parameter
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.tensor import BF16, FP32, Tensor
 from modelmeter.nn.embedding import Embedding
 from modelmeter.nn.linear import Linear

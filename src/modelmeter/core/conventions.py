@@ -34,6 +34,8 @@ FLOPS_PER_ELEMENT: dict[str, int] = {
     "mean": 1,  # one addition for each element read
     "sum": 1,
     "max": 1,
+    "quantize": 3,  # its share of the row's largest absolute value, a division by the scale, a rounding
+    "quantize_static": 2,  # a division by a scale that is known, a rounding
     "index_add": 1,  # one addition for each element added
     "topk": 1,  # one comparison for each element read, the least any selection needs
     "argsort": 1,

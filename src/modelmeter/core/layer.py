@@ -1,6 +1,5 @@
 """`Layer`: a twin of a real module. Its `forward` runs on tensors without data; what ran is its cost."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypedDict, Unpack
 
@@ -11,33 +10,13 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.evaluate import Run, evaluate, fold
 from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.metrics import Metrics
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.recorder import CALLED, Recorder, RecordOptions, Segment, current
 from modelmeter.core.tensor import BF16, INT64, DType, Storage, Tensor
 from modelmeter.core.trace import Trace
 
 MEMO_LIMIT = 256
 """Shapes remembered for a layer; beyond, its memo starts afresh."""
-
-
-class Parameter:
-    """A weight that belongs to a layer. `tied` ones live elsewhere: they are read here and counted there."""
-
-    __slots__ = ("dtype", "shape", "tied")
-
-    def __init__(self, *shape: int, dtype: DType = BF16, tied: bool = False) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self.tied = tied
-
-    @property
-    def numel(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
-
-    def read(self) -> Tensor:
-        """The weight as a tensor that operators read."""
-        options = current("a layer").options
-        return Tensor(self.shape, self.dtype, "weight", None, options.grad and options.weight_grads)
 
 
 class InputSize(TypedDict, total=False):
@@ -55,6 +34,8 @@ class Layer(Metrics):
     `example_inputs` of its default size.
     """
 
+    dtype: DType = BF16
+    """The 16-bit float that it computes in."""
     seq_len: Dim
     batch_size: Dim
     _memo: dict[Any, tuple[Segment, Any]]
@@ -199,8 +180,8 @@ class Layer(Metrics):
         return sum(n * p.numel for p, n in self._parameters().items())
 
     def parameter_bytes(self) -> int:
-        """Bytes of weights resident, each listed layer's counted."""
-        return sum(n * p.numel * p.dtype.itemsize for p, n in self._parameters().items())
+        """Bytes of weights resident as they are stored, each listed layer's counted."""
+        return sum(n * p.nbytes for p, n in self._parameters().items())
 
     def _parameters(self) -> dict[Parameter, int]:
         """Each parameter object and how often it is listed; tied ones are counted where they live."""

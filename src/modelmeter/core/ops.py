@@ -6,6 +6,7 @@ from modelmeter.core.conventions import FLOPS_PER_ELEMENT
 from modelmeter.core.dims import Dim, exact_div, floor_div, prod, same, same_shape
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.op import Op
+from modelmeter.core.precision import NO_BACKWARD
 from modelmeter.core.pricing import elementwise, matmul, move
 from modelmeter.core.recorder import current
 from modelmeter.core.tensor import FP32, INT64, DType, Role, Shape, Tensor, check_last_dim
@@ -18,6 +19,7 @@ __all__ = [
     "cat",
     "clone",
     "conv2d",
+    "dequantize",
     "elementwise",
     "empty",
     "fill",
@@ -28,6 +30,8 @@ __all__ = [
     "linear",
     "matmul",
     "move",
+    "quantize",
+    "quantize_rows",
     "reduce",
     "resize",
     "softmax",
@@ -47,13 +51,18 @@ _SAVES: dict[str, tuple[int, ...]] = {
 _SAVES_OUTPUT = frozenset({"_softmax", "sigmoid", "sqrt", "rsqrt"})
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, role: Role = "activation") -> Tensor:
-    """[... k] x [n k] -> [... n]: mm, or addmm with a bias. 2 * rows * k * n FLOPs; the bias has none, as in torch."""
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, role: Role = "activation", *, scales: Tensor | None = None
+) -> Tensor:
+    """[... k] x [n k] -> [... n]: mm, or addmm with a bias. 2 * rows * k * n FLOPs; the bias has none, as in torch.
+
+    A quantised `x` comes with its `scales`.
+    """
     n, k = weight.shape
     check_last_dim(x, k, "linear")
     rows = prod(x.shape[:-1])
     name = "mm" if bias is None else "addmm"
-    return matmul(name, x, weight, (*x.shape[:-1], n), 2 * k * n * rows, extra=bias, role=role)
+    return matmul(name, x, weight, (*x.shape[:-1], n), 2 * k * n * rows, extra=bias, scales=scales, role=role)
 
 
 def bmm(a: Tensor, b: Tensor, *, needed_flops: Dim = None) -> Tensor:
@@ -69,17 +78,26 @@ def bmm(a: Tensor, b: Tensor, *, needed_flops: Dim = None) -> Tensor:
 
 
 def grouped_linear(
-    x: Tensor, weight: Tensor, read_bytes: Dim, offsets: Tensor | None = None, *, groups: Dim = 1
+    x: Tensor,
+    weight: Tensor,
+    read_bytes: Dim,
+    offsets: Tensor | None = None,
+    *,
+    groups: Dim = 1,
+    scales: Tensor | None = None,
 ) -> Tensor:
     """[r k] x [E n k] -> [r n], each row by one of E experts: 2 * r * k * n FLOPs, `read_bytes` of the weights.
 
-    `groups` experts have rows.
-    A grouped kernel also reads the `offsets` [E] at which the experts' rows end.
+    `groups` experts have rows. A grouped kernel also reads the `offsets` [E] at which the experts' rows end; a
+    quantised `x` comes with its `scales`.
     """
     _, n, k = weight.shape
     check_last_dim(x, k, "grouped_linear")
     rows = x.shape[0]
-    return matmul("mm", x, weight, (rows, n), 2 * k * n * rows, extra=offsets, b_read_bytes=read_bytes, groups=groups)
+    flops, out_shape = 2 * k * n * rows, (rows, n)
+    return matmul(
+        "mm", x, weight, out_shape, flops, extra=offsets, scales=scales, b_read_bytes=read_bytes, groups=groups
+    )
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:
@@ -184,6 +202,29 @@ def cast(x: Tensor, dtype: DType) -> Tensor:
     return x if x.dtype is dtype else move("_to_copy", (x,), x.shape, dtype)
 
 
+def quantize(x: Tensor, dtype: DType) -> tuple[Tensor, Tensor]:
+    """[... k] -> values [... k] in an 8-bit `dtype`, and an fp32 scale for each row [... 1]."""
+    _refuse_backward()
+    flops, scale = _flops("quantize", x.numel), ((*x.shape[:-1], 1), FP32)
+    values, scales = elementwise("quantize", (x,), x.shape, dtype, flops, more=(scale,))
+    return values, scales
+
+
+def quantize_rows(x: Tensor, row_bytes: int, dtype: DType, *, role: Role) -> Tensor:
+    """[... k] -> [... row_bytes] of an 8-bit `dtype`: values, with each row's scale behind it.
+
+    A row of k bytes has no scale of its own: one that is known divides all rows.
+    """
+    _refuse_backward()
+    name = "quantize" if row_bytes > x.shape[-1] else "quantize_static"
+    return elementwise(name, (x,), (*x.shape[:-1], row_bytes), dtype, _flops(name, x.numel), role=role)[0]
+
+
+def dequantize(x: Tensor, width: int, dtype: DType) -> Tensor:
+    """Rows as `quantize_rows` gives them -> [... width] in `dtype`: a copy, or `x` itself where it is of that dtype."""
+    return x if x.dtype is dtype else move("dequantize", (x,), (*x.shape[:-1], width), dtype)
+
+
 def clone(x: Tensor, shape: Shape | None = None, *, when: Dim = 1) -> Tensor:
     """A contiguous copy, where the real code makes one (`when` is 0 at the sizes at which it does not)."""
     return move("clone", (x,), x.shape if shape is None else shape, x.dtype, when=when)
@@ -223,6 +264,11 @@ def sync() -> None:
     last = current("sync").open.items[-1]
     if isinstance(last, Op):
         last.syncs = True
+
+
+def _refuse_backward() -> None:
+    if current("quantize").options.grad:
+        raise ModelMeterError(NO_BACKWARD)
 
 
 def _flops(name: str, elements: Dim) -> Dim:

@@ -20,6 +20,7 @@ def matmul(
     flops: Dim,
     *,
     extra: Tensor | None = None,
+    scales: Tensor | None = None,
     b_read_bytes: Dim = None,
     needed_flops: Dim = None,
     groups: Dim = 1,
@@ -29,7 +30,8 @@ def matmul(
 
     Runs on tensor cores in bf16, fp16, fp8 and int8, on CUDA cores in fp32. `b_read_bytes` replaces what is read of `b`
     (of the experts, those hit); `needed_flops` is what the cores do where a counter sees more (a causal triangle);
-    `groups` products share the rows; `role` is the output's.
+    `groups` products share the rows; `role` is the output's. A quantised `a` comes with its `scales`: they are read
+    too, and the output is in the dtype of `b`.
     Backward: its FLOPs once for each of the two operands that needs a gradient, as d(a) = d(out) b^T and
     d(b) = a^T d(out); each reads d(out) and the other operand and writes the gradient.
     """
@@ -37,11 +39,15 @@ def matmul(
     b_read = b.nbytes if b_read_bytes is None else b_read_bytes
     needed = flops if needed_flops is None else needed_flops
     needs_grad = a.needs_grad or b.needs_grad or (extra is not None and extra.needs_grad)
-    out = recorder.take(out_shape, a.dtype, role, needs_grad=needs_grad)
+    out_dtype = a.dtype if scales is None else b.dtype
+    out = recorder.take(out_shape, out_dtype, role, needs_grad=needs_grad)
     tensor, cuda = (needed, 0) if a.dtype.on_tensor_cores else (0, needed)
-    reads = _reads(
-        ((a, a.nbytes), (b, b_read)) if extra is None else ((a, a.nbytes), (b, b_read), (extra, extra.nbytes))
-    )
+    pairs = [(a, a.nbytes), (b, b_read)]
+    if extra is not None:
+        pairs.append((extra, extra.nbytes))
+    if scales is not None:
+        pairs.append((scales, scales.nbytes))
+    reads = _reads(pairs)
     numbers = _numbers(tensor, cuda, flops, reads, out.nbytes, to_cache=role == "kv")
     op = Op(name, "matmul", a.dtype, out_shape, numbers)
     op.groups = groups

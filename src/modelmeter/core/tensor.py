@@ -60,6 +60,7 @@ class Tensor:
 
     A copy of cached values that some sizes do not make has the role "kv" and a storage: `cached` is 1 at the sizes at
     which it is the cache itself, 0 where it is an activation. No other tensor has that attribute.
+    `nbytes` is given where values are stored otherwise than one by one in the dtype (a quantised weight).
     """
 
     __slots__ = ("_nbytes", "_numel", "cached", "dtype", "needs_grad", "role", "shape", "storage")
@@ -73,6 +74,7 @@ class Tensor:
         role: Role = "activation",
         storage: Storage | None = None,
         needs_grad: bool = False,
+        nbytes: Dim = None,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
@@ -80,7 +82,7 @@ class Tensor:
         self.storage = storage
         self.needs_grad = needs_grad
         self._numel: Dim = None
-        self._nbytes: Dim = None
+        self._nbytes = nbytes
 
     @property
     def numel(self) -> Dim:

@@ -1,13 +1,21 @@
 """The trace: the operators of one recording, and the folds over them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from modelmeter.core.cost import Cost
-from modelmeter.core.dims import Dim
+from modelmeter.core.cost import COST_FIELDS, Cost, add
+from modelmeter.core.dims import Dim, maximum
 from modelmeter.core.op import Op
 from modelmeter.core.recorder import Segment
+
+if TYPE_CHECKING:
+    from modelmeter.core.precision import Precision
+    from modelmeter.hardware.machine import Execution
+    from modelmeter.hardware.timeline import Timeline
+
+_WEIGHTS = COST_FIELDS.index("weight_read_bytes")
 
 
 @attrs.frozen
@@ -34,6 +42,8 @@ class Trace:
     root: Segment = attrs.field(repr=False)
     unpriced: tuple[Unpriced, ...] = ()
     """Operators of a real module that have no declared price; a twin has none: there they are errors."""
+    retrace: "Callable[[Precision], Trace] | None" = attrs.field(default=None, repr=False, eq=False)
+    """Records the same again in another precision; a model's trace knows how."""
 
     @property
     def total(self) -> Cost:
@@ -59,6 +69,25 @@ class Trace:
     def peak_with_cache_bytes(self) -> Dim:
         """`peak_bytes` together with what the KV cache gains, a copy made of it while it grows included."""
         return self.root.peak_with_cache()[1]
+
+    def roofline(
+        self, device: Any, *, precision: "Precision | None" = None, execution: "Execution" = "eager"
+    ) -> "Timeline":
+        """When each operator runs on `device` (a name, a device file, or a `Device`) at data-sheet rates.
+
+        `execution`: "eager", "graph" or "fused"; in another `precision` the trace is recorded again. Forward only.
+        """
+        from modelmeter.hardware.roofline import roofline
+
+        return roofline(self, device, precision=precision, execution=execution)
+
+    def calibrated(
+        self, device: Any, *, precision: "Precision | None" = None, execution: "Execution" = "eager"
+    ) -> "Timeline":
+        """The same at the rates that kernels reach on a device that `modelmeter calibrate` has measured."""
+        from modelmeter.hardware.roofline import calibrated
+
+        return calibrated(self, device, precision=precision, execution=execution)
 
     def operators(self) -> Iterator[tuple[str, Op]]:
         """(module path, operator) in the order they ran, every layer listed."""
@@ -96,6 +125,12 @@ class Trace:
             sums[short] = sums.get(short, Cost()) + op.cost
         return {path: sums[path] for path in order if path in sums}
 
+    def used_weights(self) -> dict[str, Dim]:
+        """Bytes of weights each module reads itself, once however often it is called (the largest of its calls)."""
+        used: dict[str, Dim] = {}
+        used[""] = _weights_read("", self.root, used)
+        return used
+
     def by_op(self) -> dict[str, OpTotal]:
         """The calls and cost of each operator name, in the order of first appearance."""
         sums: dict[str, OpTotal] = {}
@@ -120,16 +155,37 @@ def _cut(path: str, depth: int) -> str:
 
 def _walk(path: str, segment: Segment) -> Iterator[tuple[str, Op | Segment]]:
     """All below a segment, in order: its operators, and each named call before what is in it."""
-    calls: dict[int, int] = {}
-    for item in segment.items:
+    for below, item in _items(path, segment):
         if isinstance(item, Op):
-            yield path, item
+            yield below, item
             continue
-        below = path
-        if segment.layer is not None and item.layer is not None:
-            nth = calls.get(id(item.layer), 0)
-            calls[id(item.layer)] = nth + 1
-            below = segment.layer.path_of(item.layer, nth, path)
         if below != path:
             yield below, item
         yield from _walk(below, item)
+
+
+def _items(path: str, segment: Segment) -> Iterator[tuple[str, Op | Segment]]:
+    """The operators and calls of a segment, in order, each with its path; a call without a name has its parent's."""
+    calls: dict[int, int] = {}
+    for item in segment.items:
+        below = path
+        if isinstance(item, Segment) and segment.layer is not None and item.layer is not None:
+            nth = calls.get(id(item.layer), 0)
+            calls[id(item.layer)] = nth + 1
+            below = segment.layer.path_of(item.layer, nth, path)
+        yield below, item
+
+
+def _weights_read(path: str, segment: Segment, used: dict[str, Dim]) -> Dim:
+    """What a call reads itself; the largest of each named call below goes to `used`."""
+    own: Dim = 0
+    for below, item in _items(path, segment):
+        if isinstance(item, Op):
+            own = add(own, item.numbers[_WEIGHTS])
+            continue
+        read = _weights_read(below, item, used)
+        if below == path:
+            own = add(own, read)
+        else:
+            used[below] = maximum(used.get(below, 0), read)
+    return own

@@ -44,12 +44,21 @@ def eager_attention(
     return ops.bmm(weights, _for_product(v, heads, copies[2]), needed_flops=needed), weights
 
 
-def _output_only(*args: Any, **kwargs: Any) -> Tensor:
-    return eager_attention(*args, **kwargs)[0]
+def _output_only(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return eager_attention(q, as_query(k, q), as_query(v, q), *args, **kwargs)[0]
+
+
+def as_query(x: Tensor, q: Tensor) -> Tensor:
+    """Keys or values in the dtype and width of the query: dequantised where the cache stores them otherwise."""
+    return ops.dequantize(x, q.shape[-1], q.dtype)
 
 
 flash_attention = fused(_output_only, "flash_attention", recomputes=1)
-"""The same FLOPs in one kernel: q, k, v (and a bias, where SDPA is given one) and the output reach memory."""
+"""The same FLOPs in one kernel: q, k, v (and a bias, where SDPA is given one) and the output reach memory.
+
+Keys and values of a quantised cache are read as it stores them and dequantised inside; the products are in 16 bits
+(FlashAttention 3 can also run them in fp8: not modelled).
+"""
 
 
 def _for_product(x: Tensor, heads: int, when: Dim) -> Tensor:

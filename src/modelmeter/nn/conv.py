@@ -1,7 +1,8 @@
 """Twin of torch.nn.Conv2d."""
 
 from modelmeter.core import ops
-from modelmeter.core.layer import Layer, Parameter
+from modelmeter.core.layer import Layer
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.tensor import Tensor
 
 

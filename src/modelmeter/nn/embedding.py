@@ -4,7 +4,8 @@ from typing import Any, Unpack
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim
-from modelmeter.core.layer import InputSize, Parameter
+from modelmeter.core.layer import InputSize
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.recorder import Recorder
 from modelmeter.core.tensor import INT64, Tensor
 from modelmeter.nn.token import TokenLayer

@@ -3,9 +3,19 @@
 from typing import Unpack
 
 from modelmeter.core import ops
-from modelmeter.core.layer import InputSize, Parameter
+from modelmeter.core.layer import InputSize
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.tensor import BF16, DType, Role, Tensor
 from modelmeter.nn.token import TokenLayer
+
+
+def project(x: Tensor, weight: Parameter, bias: Parameter | None = None, role: Role = "activation") -> Tensor:
+    """[... in] -> [... out]. Where the weight's scheme says so the input is quantised first, for this product alone."""
+    bias_read = None if bias is None else bias.read()
+    if weight.scheme is None or weight.scheme.activations is None:
+        return ops.linear(x, weight.read(), bias_read, role)
+    values, scales = ops.quantize(x, weight.scheme.activations)
+    return ops.linear(values, weight.read(), bias_read, role, scales=scales)
 
 
 class Linear(TokenLayer):
@@ -25,4 +35,4 @@ class Linear(TokenLayer):
         self.bias = Parameter(out_features, dtype=dtype) if bias else None
 
     def forward(self, x: Tensor, role: Role = "activation") -> Tensor:
-        return ops.linear(x, self.weight.read(), None if self.bias is None else self.bias.read(), role)
+        return project(x, self.weight, self.bias, role)

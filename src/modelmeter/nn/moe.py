@@ -5,7 +5,8 @@ from typing import Literal, TypeAlias
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim, maximum, minimum, power, rounded, whole_above
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.core.layer import Layer, Parameter
+from modelmeter.core.layer import Layer
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.tensor import Tensor
 
 Coverage: TypeAlias = Literal["expected", "max", "min"] | float
@@ -41,18 +42,22 @@ def experts_hit(tokens: Dim, num_experts: int, top_k: int, coverage: Coverage) -
 
 
 class ExpertLinear(Layer):
-    """All experts' copies of one projection. [r in] -> [r out]; each row goes through one expert."""
+    """All experts' copies of one projection. [r in] -> [r out]; each row goes through one expert.
+
+    Where the weight's scheme says so the rows are quantised first, for this product alone.
+    """
 
     def __init__(self, num_experts: int, in_features: int, out_features: int) -> None:
         super().__init__()
         self.weight = Parameter(num_experts, out_features, in_features)
 
     def forward(self, x: Tensor, hit: Dim, offsets: Tensor | None = None) -> Tensor:
-        weight = self.weight.read()
-        _, n, k = weight.shape
         # The one quantity that is not whole: rounded once an operator, half to even.
-        read = rounded(n * k * weight.dtype.itemsize * hit)
-        return ops.grouped_linear(x, weight, read, offsets, groups=hit)
+        read = rounded(self.weight.nbytes // self.weight.shape[0] * hit)
+        scales, scheme = None, self.weight.scheme
+        if scheme is not None and scheme.activations is not None:
+            x, scales = ops.quantize(x, scheme.activations)
+        return ops.grouped_linear(x, self.weight.read(), read, offsets, groups=hit, scales=scales)
 
 
 def rows_of_one_expert(rows: Dim, hit: Dim) -> Dim:

@@ -3,8 +3,9 @@
 from typing import Unpack
 
 from modelmeter.core import ops
-from modelmeter.core.layer import InputSize, Parameter
-from modelmeter.core.tensor import BF16, FP32, Tensor
+from modelmeter.core.layer import InputSize
+from modelmeter.core.parameter import Parameter
+from modelmeter.core.tensor import FP32, Tensor
 from modelmeter.nn.token import TokenLayer
 
 
@@ -31,4 +32,4 @@ class RMSNorm(TokenLayer):
         x = ops.cast(x, FP32)
         variance = ops.reduce("mean", ops.unary("pow", x), (*x.shape[:-1], 1))
         x = ops.binary("mul", x, ops.unary("rsqrt", ops.unary("add", variance)))
-        return ops.binary("mul", ops.cast(x, BF16), self.weight.read())
+        return ops.binary("mul", ops.cast(x, self.dtype), self.weight.read())

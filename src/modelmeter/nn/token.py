@@ -6,8 +6,8 @@ from modelmeter.core.dims import Dim, as_dim, check_sweep, exact_times, same
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import CacheStyle, PastKV, SyntheticKVCache
 from modelmeter.core.layer import InputSize, Layer
+from modelmeter.core.precision import BF16_CACHE, KVFormat
 from modelmeter.core.recorder import Recorder
-from modelmeter.core.tensor import BF16
 
 AttentionMode: TypeAlias = Literal["prefill", "decode"]
 
@@ -21,7 +21,7 @@ class TokenLayer(Layer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         seq_len, batch_size = sizes
-        return (recorder.take((batch_size, seq_len, self.hidden_size), BF16),)
+        return (recorder.take((batch_size, seq_len, self.hidden_size), self.dtype),)
 
 
 class CachedLayer(TokenLayer):
@@ -42,6 +42,7 @@ class CachedLayer(TokenLayer):
         self.num_kv_heads = num_kv_heads
         self.head_dim = head_dim
         self.cache_style = cache
+        self.kv_format = BF16_CACHE
         self._mode: AttentionMode = "prefill"
         self._past: Dim = 0
         self._cache: SyntheticKVCache | None = None
@@ -111,12 +112,15 @@ class CachedLayer(TokenLayer):
         """Bytes this layer holds: after a prefill its tokens, in decode those cached before the next one."""
         _, _, past = self._sizes()
         cached = past + self.seq_len if self._mode == "prefill" else past
-        per_sequence = exact_times(2 * self.num_kv_heads * self.head_dim * BF16.itemsize, cached)
-        return exact_times(per_sequence, self.batch_size)
+        return exact_times(exact_times(self.kv_bytes_per_token(), cached), self.batch_size)
+
+    def kv_bytes_per_token(self) -> int:
+        """Bytes that one token of one sequence holds in this layer: keys and values."""
+        return 2 * self.num_kv_heads * self.kv_format.row_bytes(self.head_dim)
 
     def past(self, length: Dim) -> PastKV:
         """What a step finds cached."""
-        return PastKV(length=length, style=self.cache_style)
+        return PastKV(length=length, style=self.cache_style, format=self.kv_format)
 
     def _sizes(self) -> tuple[Dim, ...]:
         past = self._past
@@ -146,10 +150,17 @@ class CachedLayer(TokenLayer):
         self._mode, self._past, self._cache = mode, past, cache
 
     def _adopt(self, given: SyntheticKVCache | None, batch: Dim) -> SyntheticKVCache:
+        wanted = new_cache(self.kv_format, batch, self.num_kv_heads, self.head_dim)
         if given is None:
-            return SyntheticKVCache(batch, self.num_kv_heads, self.head_dim)
-        check_cache(given, self.num_kv_heads, self.head_dim, batch, type(self).__name__)
+            return wanted
+        check_cache(given, wanted, type(self).__name__)
         return given
+
+
+def new_cache(stored: KVFormat, batch: Dim, num_kv_heads: int, head_dim: int, num_layers: int = 1) -> SyntheticKVCache:
+    """An empty cache of a format."""
+    sizes = {"bytes_per_value": stored.dtype.itemsize, "scale_bytes": stored.scale_bytes}
+    return SyntheticKVCache(batch, num_kv_heads, head_dim, num_layers, **sizes)
 
 
 def check_is_cache(cache: object) -> None:
@@ -158,14 +169,15 @@ def check_is_cache(cache: object) -> None:
         raise ModelMeterError(f"kv_cache must be a SyntheticKVCache, not {cache!r}")
 
 
-def check_cache(cache: SyntheticKVCache, num_kv_heads: int, head_dim: int, batch: Dim, who: str) -> None:
-    """Raise `ModelMeterError` naming what differs when `cache` does not fit."""
+def check_cache(cache: SyntheticKVCache, fitting: SyntheticKVCache, who: str) -> None:
+    """Raise `ModelMeterError` naming what differs when `cache` is not as the `fitting` one is."""
     check_is_cache(cache)
     pairs = {
-        "num_kv_heads": (cache.num_kv_heads, num_kv_heads),
-        "head_dim": (cache.head_dim, head_dim),
-        "bytes_per_value": (cache.bytes_per_value, BF16.itemsize),
-        "batch": (cache.batch, batch),
+        "num_kv_heads": (cache.num_kv_heads, fitting.num_kv_heads),
+        "head_dim": (cache.head_dim, fitting.head_dim),
+        "bytes_per_value": (cache.bytes_per_value, fitting.bytes_per_value),
+        "scale_bytes": (cache.scale_bytes, fitting.scale_bytes),
+        "batch": (cache.batch, fitting.batch),
     }
     for name, (found, wanted) in pairs.items():
         if not same(found, wanted):

@@ -8,9 +8,10 @@ from typing import Any, Unpack
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim, not_one, same
-from modelmeter.core.layer import InputSize, Layer, Parameter
+from modelmeter.core.layer import InputSize, Layer
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.recorder import Recorder
-from modelmeter.core.tensor import BF16, FP32, INT64, Tensor
+from modelmeter.core.tensor import FP32, INT64, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, ClipConfig, Conventions
 from modelmeter.nn.activation import QuickGELU
 from modelmeter.nn.attention import eager_attention, flash_attention, merge_heads
@@ -36,7 +37,7 @@ class CLIPVisionEmbeddings(Layer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         side, batch = sizes
-        return (recorder.take((batch, self.width, side, side), BF16),)
+        return (recorder.take((batch, self.width, side, side), self.dtype),)
 
     def forward(self, features: Tensor) -> Tensor:
         batch, width, rows, columns = features.shape
@@ -58,7 +59,7 @@ class CLIPVisionEmbeddings(Layer):
         if self.conventions.implementation == "vendor":
             patches = ops.clone(patches)
         resized = ops.resize("_upsample_bicubic2d_aa", ops.cast(patches, FP32), (1, self.width, rows, columns))
-        resized = ops.cast(resized, BF16)
+        resized = ops.cast(resized, self.dtype)
         first = table.narrow(1, 1, self.width)
         return ops.cat((first, resized.view(1, rows * columns, self.width)), (1, rows * columns + 1, self.width))
 
@@ -154,7 +155,7 @@ class VitModel(Layer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         side, batch = sizes
-        return (recorder.take((batch, self.width, side, side), BF16),)
+        return (recorder.take((batch, self.width, side, side), self.dtype),)
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.embeddings(features)

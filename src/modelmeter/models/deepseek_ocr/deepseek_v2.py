@@ -6,9 +6,10 @@ from modelmeter.core import ops
 from modelmeter.core.dims import Dim, rounded, whole_above
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import PastKV
-from modelmeter.core.layer import InputSize, Layer, Parameter
+from modelmeter.core.layer import InputSize, Layer
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.recorder import Recorder, current
-from modelmeter.core.tensor import BF16, BOOL, FP32, INT32, INT64, Tensor
+from modelmeter.core.tensor import BOOL, FP32, INT32, INT64, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DecoderConfig
 from modelmeter.models.deepseek_ocr.llama import LlamaAttention, LlamaFlashAttention2, decoder_inputs
 from modelmeter.nn.activation import SiLU
@@ -248,8 +249,8 @@ class DeepseekV2DecoderLayer(CachedLayer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         queries, batch, past = sizes
-        x = recorder.take((batch, queries, self.hidden_size), BF16)
-        return x, *decoder_inputs(recorder, self.conventions, self.head_dim, queries, batch, past)
+        x = recorder.take((batch, queries, self.hidden_size), self.dtype)
+        return x, *decoder_inputs(recorder, self, self.conventions, queries, batch, past)
 
     def forward(self, x: Tensor, positions: Any, mask: Tensor | None, past: PastKV | None) -> Tensor:
         residual = x

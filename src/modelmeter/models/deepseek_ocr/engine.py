@@ -1,6 +1,6 @@
 """`Engine`: a network and how it is counted, without state. It answers for any forward pass, a `Step`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 import attrs
@@ -9,15 +9,17 @@ from modelmeter.core.dims import Dim
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.evaluate import Run, evaluate, fold
 from modelmeter.core.kv_cache import PastKV, SyntheticKVCache
+from modelmeter.core.op import Op
+from modelmeter.core.precision import BF16_CACHE
 from modelmeter.core.recorder import Recorder, RecordOptions, Segment
-from modelmeter.core.tensor import BF16, INT64
+from modelmeter.core.tensor import INT64
 from modelmeter.core.trace import Trace
 from modelmeter.models.deepseek_ocr.config import Conventions, DecoderConfig
 from modelmeter.models.deepseek_ocr.network import DeepseekOCRForCausalLM, VisionStage
-from modelmeter.models.deepseek_ocr.parts import part_owners, read_parts, split_weights, unpack_parts
+from modelmeter.models.deepseek_ocr.parts import part_owners, read_parts, split_parts, split_weights, unpack_parts
 from modelmeter.models.deepseek_ocr.run import StageParts
 from modelmeter.models.deepseek_ocr.views import ViewPlan
-from modelmeter.nn.token import CachedLayer
+from modelmeter.nn.token import CachedLayer, new_cache
 
 OperationMode: TypeAlias = Literal["vision", "prefill", "decode"]
 Read: TypeAlias = Callable[[Segment], tuple[Dim, ...]]
@@ -56,6 +58,8 @@ class Engine:
     def __init__(self, network: DeepseekOCRForCausalLM, conventions: Conventions) -> None:
         self.network = network
         self.conventions = conventions
+        formats = (layer.kv_format for layer in network.model.layers if isinstance(layer, CachedLayer))
+        self.kv_format = next(formats, BF16_CACHE)
         self._vision_stage = VisionStage(network.model)
         self._owners = part_owners(network)
         self._part_weights = split_weights(network, self._owners)
@@ -69,6 +73,10 @@ class Engine:
         """The operators of a step."""
         return Trace(evaluate(self._runner(step), step.sizes, self._counted(options)))
 
+    def pieces(self, trace: Trace) -> Iterator[tuple[str, Op | Segment]]:
+        """(part, operator or call) of a trace of this network, in order: what the times of parts are sums of."""
+        return split_parts(trace.root, self._owners)
+
     def stage(self, step: Step, kv_cache_bytes: Dim) -> StageParts:
         """The cost of a step and of its parts, beside `kv_cache_bytes` held."""
         flat = self.measure(step, lambda segment: read_parts(segment, self._owners), RecordOptions())
@@ -77,11 +85,12 @@ class Engine:
     def new_cache(self, batch: Dim) -> SyntheticKVCache:
         """An empty cache that fits; of the released sizes where no layer says others (stub layers)."""
         layers = self.network.model.layers
-        shapes = {(layer.num_kv_heads, layer.head_dim) for layer in layers if isinstance(layer, CachedLayer)}
+        cached = [layer for layer in layers if isinstance(layer, CachedLayer)]
+        shapes = {(layer.num_kv_heads, layer.head_dim) for layer in cached}
         if len(shapes) > 1:
             raise ModelMeterError(f"layers with KV heads and sizes {sorted(shapes)} share no cache: give equal ones")
         for heads, head_dim in shapes:
-            return SyntheticKVCache(batch, heads, head_dim, len(layers))
+            return new_cache(self.kv_format, batch, heads, head_dim, len(layers))
         default = DecoderConfig()
         return SyntheticKVCache(batch, default.num_key_value_heads, default.head_dim, max(1, len(layers)))
 
@@ -89,16 +98,16 @@ class Engine:
         return options if self.conventions.elementwise else attrs.evolve(options, elementwise=False)
 
     def _runner(self, step: Step) -> Run:
-        style = self.conventions.cache
+        style, stored, dtype = self.conventions.cache, self.kv_format, self.network.dtype
         masked = self.conventions.attention == "eager" or self.conventions.implementation == "transformers"
 
         def run(recorder: Recorder, queries: Dim, batch: Dim, past: Dim) -> None:
-            images = [recorder.take((batch * count, 3, side, side), BF16) for count, side in step.images]
+            images = [recorder.take((batch * count, 3, side, side), dtype) for count, side in step.images]
             if step.mode == "vision":
                 self._vision_stage(step.grid, batch, *images)
                 return
             ids = recorder.take((batch, queries), INT64)
             attention_mask = recorder.take((batch, past + queries), INT64) if masked else None
-            self.network(ids, attention_mask, PastKV(length=past, style=style), step.grid, *images)
+            self.network(ids, attention_mask, PastKV(length=past, style=style, format=stored), step.grid, *images)
 
         return run

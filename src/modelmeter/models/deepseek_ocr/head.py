@@ -3,9 +3,11 @@
 from typing import Unpack
 
 from modelmeter.core import ops
-from modelmeter.core.layer import InputSize, Layer, Parameter
+from modelmeter.core.layer import InputSize, Layer
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.tensor import FP32, Tensor
 from modelmeter.models.deepseek_ocr.config import Conventions
+from modelmeter.nn.linear import project
 from modelmeter.nn.token import TokenLayer
 
 
@@ -24,7 +26,7 @@ class LMHead(TokenLayer):
         self.weight = Parameter(vocab_size, hidden_size, tied=tied)
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.linear(x, self.weight.read())
+        return project(x, self.weight)
 
 
 class Head(Layer):

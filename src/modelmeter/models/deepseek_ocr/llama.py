@@ -11,10 +11,11 @@ from modelmeter.core.dims import Dim
 from modelmeter.core.kv_cache import PastKV
 from modelmeter.core.layer import InputSize
 from modelmeter.core.recorder import Recorder
-from modelmeter.core.tensor import BF16, FP32, INT64, Role, Tensor
+from modelmeter.core.tensor import FP32, INT64, DType, Role, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DecoderConfig
 from modelmeter.nn.attention import (
     apply_rotary,
+    as_query,
     causal_products,
     eager_attention,
     flash_attention,
@@ -46,7 +47,7 @@ class LlamaRotaryEmbedding(TokenLayer):
         inv_freq = Tensor((positions, half, 1), FP32, "weight")  # a buffer, not a parameter
         freqs = ops.bmm(inv_freq, ops.cast(position_ids, FP32).view(positions, 1, queries))
         freqs = freqs.view(positions, queries, half)
-        return _cos_sin(freqs)
+        return _cos_sin(freqs, self.dtype)
 
 
 class RotaryEmbedding(LlamaRotaryEmbedding):
@@ -56,14 +57,14 @@ class RotaryEmbedding(LlamaRotaryEmbedding):
         positions, queries = position_ids.shape
         inv_freq = Tensor((self.head_dim // 2,), FP32, "weight")
         freqs = ops.binary("mul", ops.cast(position_ids, FP32).view(positions, queries, 1), inv_freq)
-        return _cos_sin(freqs)
+        return _cos_sin(freqs, self.dtype)
 
 
-def _cos_sin(freqs: Tensor) -> tuple[Tensor, Tensor]:
+def _cos_sin(freqs: Tensor, dtype: DType) -> tuple[Tensor, Tensor]:
     emb = ops.cat((freqs, freqs), (*freqs.shape[:-1], 2 * freqs.shape[-1]))
     cos = ops.unary("mul", ops.unary("cos", emb))
     sin = ops.unary("mul", ops.unary("sin", emb))
-    return ops.cast(cos, BF16), ops.cast(sin, BF16)
+    return ops.cast(cos, dtype), ops.cast(sin, dtype)
 
 
 class LlamaAttention(CachedLayer):
@@ -83,8 +84,8 @@ class LlamaAttention(CachedLayer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         queries, batch, past = sizes
-        x = recorder.take((batch, queries, self.hidden_size), BF16)
-        return x, *decoder_inputs(recorder, self.conventions, self.head_dim, queries, batch, past)
+        x = recorder.take((batch, queries, self.hidden_size), self.dtype)
+        return x, *decoder_inputs(recorder, self, self.conventions, queries, batch, past)
 
     def forward(self, x: Tensor, positions: Any, mask: Tensor | None, past: PastKV | None) -> Attended:
         """The output, and the attention weights where the real module hands them on.
@@ -103,13 +104,14 @@ class LlamaAttention(CachedLayer):
         if past is not None and not kept:
             k, v = past.update(k, v)
         groups = self.num_heads // self.num_kv_heads
-        attended, weights = self._attend(q, k, v, mask, groups, alike=kept and groups == 1)
+        as_made = kept or (past is not None and past.uses_new)
+        attended, weights = self._attend(q, k, v, mask, groups, alike=as_made and groups == 1)
         return self.o_proj(attended), weights
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, groups: int, *, alike: bool) -> Attended:
         """The heads' outputs [b q h*d]. `alike`: k and v lie in memory as q does."""
         vendor = self.conventions.implementation == "vendor"
-        k, v = repeat_kv(k, groups), repeat_kv(v, groups)
+        k, v = repeat_kv(as_query(k, q), groups), repeat_kv(as_query(v, q), groups)
         products = causal_products(q.shape[2], k.shape[2], self.conventions.causal)
         copies = query_copies(q, alike=alike)
         scale: Literal["mul", "div"] = "div" if vendor else "mul"
@@ -135,14 +137,14 @@ class LlamaFlashAttention2(LlamaAttention):
 
 
 def decoder_inputs(
-    recorder: Recorder, conventions: Conventions, head_dim: int, queries: Dim, batch: Dim, past: Dim
+    recorder: Recorder, layer: CachedLayer, conventions: Conventions, queries: Dim, batch: Dim, past: Dim
 ) -> tuple[Any, ...]:
     """(positions, mask, past) that a decoder layer is given: what the model around it has computed."""
     rows = 1 if conventions.position_ids == "shared" else batch
     positions: Any = recorder.take((rows, queries), INT64)
     if conventions.implementation == "transformers":
-        table = (rows, queries, head_dim)
-        positions = (recorder.take(table, BF16), recorder.take(table, BF16))
+        table = (rows, queries, layer.head_dim)
+        positions = (recorder.take(table, layer.dtype), recorder.take(table, layer.dtype))
     eager = conventions.attention == "eager"
-    mask = recorder.take((batch, 1, queries, past + queries), BF16) if eager else None
-    return positions, mask, PastKV(length=past, style=conventions.cache)
+    mask = recorder.take((batch, 1, queries, past + queries), layer.dtype) if eager else None
+    return positions, mask, layer.past(past)

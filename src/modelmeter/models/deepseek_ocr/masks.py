@@ -3,7 +3,7 @@
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim
 from modelmeter.core.layer import Layer
-from modelmeter.core.tensor import BF16, BOOL, INT64, Tensor
+from modelmeter.core.tensor import BOOL, INT64, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions
 
 
@@ -68,10 +68,10 @@ class UnlimitedOcrMasks(Layer):
 
     def _additive(self, allowed: Tensor) -> Tensor:
         """0 where attention is allowed, the lowest number elsewhere: [b 1 q kv]."""
-        zero, lowest = ops.fill("zeros", (1,), BF16), ops.fill("scalar_tensor", (1,), BF16)
+        zero, lowest = ops.fill("zeros", (1,), self.dtype), ops.fill("scalar_tensor", (1,), self.dtype)
         batch, queries, keys = allowed.shape[0], allowed.shape[-2], allowed.shape[-1]
         shape = (batch, 1, queries, keys)
-        return ops.elementwise("where", (allowed, zero, lowest), shape, BF16, 0)[0]
+        return ops.elementwise("where", (allowed, zero, lowest), shape, self.dtype, 0)[0]
 
 
 def _picked(padding: Tensor, sequences: Tensor, keys: Tensor) -> Tensor:

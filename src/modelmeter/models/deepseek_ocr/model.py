@@ -12,6 +12,7 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import SyntheticKVCache
 from modelmeter.core.layer import Layer
 from modelmeter.core.metrics import Metrics
+from modelmeter.core.precision import Precision
 from modelmeter.core.recorder import RecordOptions, Segment
 from modelmeter.core.trace import Trace
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig, make_conventions
@@ -22,6 +23,7 @@ from modelmeter.models.deepseek_ocr.network import (
     DeepseekOCRForCausalLM,
     build_network,
 )
+from modelmeter.models.deepseek_ocr.precision import apply_precision
 from modelmeter.models.deepseek_ocr.run import RunCost, StageParts, sum_run
 from modelmeter.models.deepseek_ocr.views import ViewPlan
 from modelmeter.nn.token import TokenLayer, check_cache, check_is_cache
@@ -34,11 +36,16 @@ class DeepseekOCRModel(Metrics):
     """
 
     def __init__(
-        self, network: DeepseekOCRForCausalLM, conventions: Conventions, config: DeepseekOCRConfig | None = None
+        self,
+        network: DeepseekOCRForCausalLM,
+        conventions: Conventions,
+        config: DeepseekOCRConfig | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.network = network
         self.conventions = conventions
         self.config = config
+        self.precision = precision or Precision()
         self.engine = Engine(network, conventions)
         self._views: ViewPlan | None = None
         self._cache: SyntheticKVCache | None = None
@@ -49,11 +56,16 @@ class DeepseekOCRModel(Metrics):
         self._runs_workload = False
 
     @classmethod
-    def from_config(cls, config: DeepseekOCRConfig | None = None, **conventions: Any) -> "DeepseekOCRModel":
-        """The model of `config` (default: the released one); keywords as in `Conventions`."""
+    def from_config(
+        cls, config: DeepseekOCRConfig | None = None, *, precision: Precision | None = None, **conventions: Any
+    ) -> "DeepseekOCRModel":
+        """The model of `config` (default: the released one) in `precision` (all bf16); keywords as in `Conventions`."""
         config = config or DeepseekOCRConfig()
         chosen = make_conventions(conventions).check(config)
-        return cls(build_network(config, chosen), chosen, config)
+        network = build_network(config, chosen)
+        if precision is not None:
+            apply_precision(network, precision)
+        return cls(network, chosen, config, precision)
 
     @classmethod
     def from_layers(
@@ -204,6 +216,11 @@ class DeepseekOCRModel(Metrics):
         """Bytes of weights resident: all parts, the same in every stage."""
         return self.engine.weight_bytes
 
+    @property
+    def step(self) -> Step:
+        """The forward pass that cost questions answer for: the stage last started; in decode the next token's."""
+        return self._current("step")
+
     def kv_cache_bytes(self) -> Dim:
         """Bytes cached: prefilled tokens and those decoded so far; 0 in the vision stage."""
         if self._cache is None or self._started("kv_cache_bytes()").mode == "vision":
@@ -217,7 +234,18 @@ class DeepseekOCRModel(Metrics):
     def trace(self, *, elementwise: bool = True, grad: bool = False, frozen_weights: bool = False) -> Trace:
         """The operators of the stage last started."""
         options = RecordOptions(grad=grad, weight_grads=not frozen_weights, elementwise=elementwise)
-        return self.engine.trace(self._current("trace()"), options)
+        step = self._current("trace()")
+
+        def retrace(precision: Precision) -> Trace:
+            return self.in_precision(precision).engine.trace(step, options)
+
+        return attrs.evolve(self.engine.trace(step, options), retrace=retrace)
+
+    def in_precision(self, precision: Precision) -> "DeepseekOCRModel":
+        """The same model in another precision, with nothing started. Raises for a model of given layers."""
+        if self.config is None:
+            raise ModelMeterError("in_precision() needs a model from a configuration: build the layers in the precision")
+        return self.from_config(self.config, precision=precision, **attrs.asdict(self.conventions))
 
     def simulate_run(self, decode_tokens: Dim = None) -> RunCost:
         """The whole run: the prefill done so far (with its chunks) and then `decode_tokens` decode steps.
@@ -299,7 +327,7 @@ class DeepseekOCRModel(Metrics):
             if self._cache is None or not same(self._cache.batch, batch):
                 return wanted
             return self._cache
-        check_cache(given, wanted.num_kv_heads, wanted.head_dim, batch, "the model")
+        check_cache(given, wanted, "the model")
         if given.num_layers != wanted.num_layers:
             raise ModelMeterError(f"the KV cache has {given.num_layers} layers, the model {wanted.num_layers}")
         return given

@@ -11,9 +11,10 @@ from modelmeter.core import ops
 from modelmeter.core.dims import Dim, not_one
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.kv_cache import PastKV
-from modelmeter.core.layer import InputSize, Layer, Parameter
+from modelmeter.core.layer import InputSize, Layer
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.recorder import Recorder
-from modelmeter.core.tensor import BF16, BOOL, FP32, INT64, Tensor
+from modelmeter.core.tensor import BOOL, FP32, INT64, Tensor
 from modelmeter.models.deepseek_ocr.clip import VitModel
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.deepseek_v2 import DeepseekV2DecoderLayer, DeepseekV2RMSNorm
@@ -41,7 +42,7 @@ class VisionTower(Layer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         side, batch = sizes
-        return (recorder.take((batch, self.channels, side, side), BF16),)
+        return (recorder.take((batch, self.channels, side, side), self.dtype),)
 
     def forward(self, image: Tensor) -> Tensor:
         if self.asks_for_zeros:  # images of zeros are none: the sum of the tiles, and that of the first page
@@ -99,7 +100,12 @@ class ImageTokenSplice(Layer):
             places = Tensor((*ids.shape, 1), BOOL)  # given with the ids
             size = image_tokens.nbytes
             return ops.move(
-                "masked_scatter_", (image_tokens, places), embeddings.shape, BF16, into=embeddings, write_bytes=size
+                "masked_scatter_",
+                (image_tokens, places),
+                embeddings.shape,
+                embeddings.dtype,
+                into=embeddings,
+                write_bytes=size,
             )
         mask = ops.unary("eq", ids, dtype=BOOL)
         ops.reduce("sum", mask, (1,), dtype=INT64)
@@ -109,7 +115,7 @@ class ImageTokenSplice(Layer):
 
 
 class CausalMask(Layer):
-    """Attention mask [b kv] of ones -> additive mask [b 1 q kv] in bf16, as `generate` has it built for eager cores.
+    """Attention mask [b kv] of ones -> additive mask [b 1 q kv] in 16 bits, as `generate` has it built for eager cores.
 
     The vendor's, `AttentionMaskConverter.to_4d` of transformers 4.46: the padding mask expanded and inverted; several
     queries add a triangle.
@@ -123,17 +129,17 @@ class CausalMask(Layer):
         batch, keys = attention_mask.shape
         shape = (batch, 1, queries, keys)
         several = not_one(queries)
-        expanded = ops.move("_to_copy", (attention_mask,), shape, BF16)
+        expanded = ops.move("_to_copy", (attention_mask,), shape, self.dtype)
         inverted = ops.unary("rsub", expanded)
         del expanded
         padding = ops.binary("masked_fill", inverted, ops.cast(inverted, BOOL))
         triangle = ops.fill("full", (queries, queries), FP32)
         below = ops.fill("lt", (queries, queries), BOOL)
-        triangle = ops.cast(ops.move("masked_fill_", (below,), triangle.shape, FP32, into=triangle), BF16)
+        triangle = ops.cast(ops.move("masked_fill_", (below,), triangle.shape, FP32, into=triangle), self.dtype)
         hidden = ops.move("_to_copy", (padding,), shape, BOOL, when=several)
         # `padding` is read by the cast alone: it is the result where there is a single query.
         given = (padding, triangle.narrow(*shape), hidden)
-        return ops.move("masked_fill", given, shape, BF16, read_bytes=0, when=several)
+        return ops.move("masked_fill", given, shape, self.dtype, read_bytes=0, when=several)
 
 
 class Backbone(Layer):
@@ -205,7 +211,7 @@ class Backbone(Layer):
     def _embed(self, ids: Tensor) -> Tensor:
         if self.embed_tokens is not None:
             return self.embed_tokens(ids)
-        return ops.empty((*ids.shape, self.hidden_size), BF16)
+        return ops.empty((*ids.shape, self.hidden_size), self.dtype)
 
 
 class DeepseekOCRForCausalLM(Layer):

@@ -1,10 +1,12 @@
 """The parts of the model that reports name, and which layer begins which."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from modelmeter.core.cost import COST_FIELDS, Cost, StageCost
 from modelmeter.core.dims import Dim, maximum
 from modelmeter.core.layer import Layer
+from modelmeter.core.op import Op
 from modelmeter.core.recorder import Segment, fold_numbers
 from modelmeter.models.deepseek_ocr.network import DeepseekOCRForCausalLM, VisionTower
 
@@ -38,24 +40,28 @@ def read_parts(root: Segment, owners: dict[int, str]) -> tuple[Dim, ...]:
     costs: dict[str, list[tuple[Dim, ...]]] = {part: [] for part in PARTS}
     peaks: dict[str, Dim] = dict.fromkeys(PARTS, 0)
 
-    def visit(segment: Segment, part: str) -> None:
-        if segment.layer is not None and id(segment.layer) in owners:
-            part = owners[id(segment.layer)]
-        if not _holds_owner(segment, owners):
-            costs[part].append(segment.numbers)
-            peaks[part] = maximum(peaks[part], segment.peak()[1])
-            return
-        for item in segment.items:
-            if isinstance(item, Segment):
-                visit(item, part)
-            else:
-                costs[part].append(item.numbers)
-
-    visit(root, _REST)
+    for part, piece in split_parts(root, owners):
+        costs[part].append(piece.numbers)
+        if isinstance(piece, Segment):
+            peaks[part] = maximum(peaks[part], piece.peak()[1])
     flat: list[Dim] = [*root.numbers, root.peak()[1]]
     for part in PARTS:
         flat += [*fold_numbers(costs[part]), peaks[part]]
     return tuple(flat)
+
+
+def split_parts(root: Segment, owners: dict[int, str], part: str = _REST) -> Iterator[tuple[str, Op | Segment]]:
+    """(part, operator or call) of all that a recording holds, in order, in pieces as large as one part goes."""
+    if root.layer is not None and id(root.layer) in owners:
+        part = owners[id(root.layer)]
+    if not _holds_owner(root, owners):
+        yield part, root
+        return
+    for item in root.items:
+        if isinstance(item, Segment):
+            yield from split_parts(item, owners, part)
+        else:
+            yield part, item
 
 
 def unpack_parts(

@@ -8,9 +8,10 @@ from typing import Any, Unpack
 
 from modelmeter.core import ops
 from modelmeter.core.dims import Dim, ceil_div, not_one, same, same_shape
-from modelmeter.core.layer import InputSize, Layer, Parameter
+from modelmeter.core.layer import InputSize, Layer
+from modelmeter.core.parameter import Parameter
 from modelmeter.core.recorder import Recorder
-from modelmeter.core.tensor import BF16, FP32, INT64, Shape, Tensor
+from modelmeter.core.tensor import FP32, INT64, Shape, Tensor
 from modelmeter.models.deepseek_ocr.config import RELEASED, Conventions, SamConfig
 from modelmeter.nn.activation import GELU
 from modelmeter.nn.attention import flash_attention
@@ -28,7 +29,7 @@ class _GridLayer(Layer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         side, batch = sizes
-        return (recorder.take((batch, side, side, self.width), BF16),)
+        return (recorder.take((batch, side, side, self.width), self.dtype),)
 
 
 class PatchEmbed(Layer):
@@ -41,7 +42,7 @@ class PatchEmbed(Layer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         side, batch = sizes
-        return (recorder.take((batch, self.channels, side, side), BF16),)
+        return (recorder.take((batch, self.channels, side, side), self.dtype),)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.proj(image)
@@ -145,7 +146,7 @@ class Attention(_GridLayer):
             table = ops.resize("upsample_linear1d", table, (rows, self.head_dim))
         elif not same(table.shape[0], rows):
             resized = ops.resize("upsample_linear1d", ops.cast(table, FP32), (rows, self.head_dim))
-            table = ops.cast(resized, BF16)
+            table = ops.cast(resized, self.dtype)
         coordinates = [ops.unary("mul", ops.fill("arange", (side,), INT64), dtype=FP32) for _ in range(2)]
         queries, keys = coordinates[0].view(side, 1), coordinates[1].view(1, side)
         distance = ops.unary("add", ops.binary("sub", queries, keys))
@@ -210,7 +211,7 @@ class LayerNorm2d(Layer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         side, batch = sizes
-        return (recorder.take((batch, self.weight.shape[0], side, side), BF16),)
+        return (recorder.take((batch, self.weight.shape[0], side, side), self.dtype),)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
@@ -246,7 +247,7 @@ class Neck(Layer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         side, batch = sizes
-        return (recorder.take((batch, self.width, side, side), BF16),)
+        return (recorder.take((batch, self.width, side, side), self.dtype),)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
@@ -273,7 +274,7 @@ class ImageEncoderViT(Layer):
 
     def example_inputs(self, recorder: Recorder, *sizes: Dim) -> tuple[Any, ...]:
         side, batch = sizes
-        return (recorder.take((batch, self.channels, side, side), BF16),)
+        return (recorder.take((batch, self.channels, side, side), self.dtype),)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.patch_embed(image)
@@ -294,4 +295,4 @@ class ImageEncoderViT(Layer):
         if same(height, self.grid) and same(width, self.grid):
             return table
         resized = ops.resize("_upsample_bicubic2d_aa", ops.cast(table, FP32), (1, height, width, channels))
-        return ops.cast(resized, BF16)
+        return ops.cast(resized, self.dtype)
