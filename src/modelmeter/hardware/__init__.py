@@ -1,0 +1,1 @@
+"""Devices, and what they make of a cost: time, memory, capacity."""
