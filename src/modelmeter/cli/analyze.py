@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelmeter.cli.options import DeviceFileOption, ExecutionOption, execution_of
 from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, coverage_option, deliver
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def analyze(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A config.json instead of the released model.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Also how long it takes on this device.")
+    ] = None,
+    device_file: DeviceFileOption = None,
+    execution: ExecutionOption = "eager",
     by_layer: Annotated[
         int | None, typer.Option(metavar="DEPTH", help="Also by layer, paths cut to DEPTH names.")
     ] = None,
@@ -53,11 +59,15 @@ def analyze(
         modelmeter analyze scans/ --mode base --json result.json
 
         modelmeter analyze 1654x2339 --by-layer 3 --attention flash
+
+        modelmeter analyze paper.pdf --device h200
     """
     from modelmeter.documents import count_pages, read_pages
+    from modelmeter.hardware.roofline import machine_of
     from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig, make_conventions
     from modelmeter.report.analysis import Workload, require_pages
     from modelmeter.report.analysis import analyze as run
+    from modelmeter.report.timing.timing import with_times
 
     outputs = {"json": json, "yaml": yaml, "markdown": markdown, "csv": csv}
     check_outputs(outputs, files)
@@ -78,10 +88,13 @@ def analyze(
         }
     )
     model = None if config is None else DeepseekOCRConfig.from_hf(config)
+    machine = None if device is None else machine_of(device, *(device_file or []), execution=execution_of(execution))
     pages = read_pages(files, dpi=dpi)
     with nullcontext(None) if quiet else _progress(lambda: count_pages(files)) as on_page:
         analysis = run(pages, workload=workload, config=model, conventions=chosen, on_page=on_page)
     complain(analysis.errors)
+    if machine is not None:
+        analysis = with_times(analysis, machine)
     _deliver(require_pages(analysis), outputs, quiet)
     if analysis.errors:
         raise typer.Exit(1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -17,6 +17,9 @@ from modelmeter.models.deepseek_ocr.engine import Step
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.run import StageParts, sum_of_even_steps, together
 from modelmeter.models.deepseek_ocr.views import ViewPlan, plan_views
+
+if TYPE_CHECKING:
+    from modelmeter.report.timing.timing import Timing
 
 STAGES = ("vision", "prefill", "decode", "run")
 
@@ -79,6 +82,8 @@ class Analysis:
     pages: tuple[PageResult, ...]
     errors: tuple[PageError, ...]
     totals: dict[str, StageResult]
+    timing: "Timing | None" = None
+    """How long the pages take, where a device was named."""
 
 
 def analyze(

@@ -11,6 +11,7 @@ from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.core.cost import STAGE_FIELDS, Cost, StageCost
 from modelmeter.report.analysis import STAGES, Analysis, PageResult, StageResult
 from modelmeter.report.conventions import convention_notes
+from modelmeter.report.timing.export import timing_data
 
 SCHEMA = "modelmeter.analysis/1"
 EXACT_FIELDS = (
@@ -32,7 +33,7 @@ LAYER_FIELDS = EXACT_FIELDS[:7]
 def analysis_data(analysis: Analysis) -> dict[str, Any]:
     """The analysis as dicts, lists, strings and numbers; integers are exact."""
     workload = attrs.asdict(analysis.workload)
-    return {
+    data = {
         "schema": SCHEMA,
         "modelmeter_version": __version__,
         "analytic_model_version": ANALYTIC_MODEL_VERSION,
@@ -52,6 +53,7 @@ def analysis_data(analysis: Analysis) -> dict[str, Any]:
         "errors": [{"source": error.source, "message": error.message} for error in analysis.errors],
         "totals": _totals(analysis),
     }
+    return data if analysis.timing is None else {**data, "time": timing_data(analysis.timing)}
 
 
 def to_json(analysis: Analysis) -> str:

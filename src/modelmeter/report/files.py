@@ -13,8 +13,13 @@ def write_text(path: str | Path, text: str) -> None:
     A link's target is replaced, not the link; a pipe or device is written to. Raises `ModelMeterError` naming the file
     and the system's reason.
     """
+    write_bytes(path, encoded(text))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """The same for what is no text."""
     try:
-        _write(Path(path), encoded(text))
+        _write(Path(path), content)
     except OSError as error:
         raise ModelMeterError(f"cannot write {path}: {error.strerror or error}: choose another file") from error
 

@@ -1,6 +1,7 @@
 """Numbers as people read them."""
 
 _FLOP_STEPS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_TIME_STEPS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 _BYTE_STEPS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
@@ -12,6 +13,16 @@ def flops(value: float) -> str:
 def size(value: float) -> str:
     """Bytes with a binary prefix and three digits: 6672212480 -> "6.21 GiB"."""
     return _scaled(value, _BYTE_STEPS, "B")
+
+
+def seconds(value: float) -> str:
+    """A time with three digits: 0.0123 -> "12.3 ms"."""
+    if value < 1e-13:  # what is left of adding up
+        return "0"
+    for step, unit in _TIME_STEPS:
+        if value >= step * 0.9995:
+            return _three_digits(value / step) + f" {unit}"
+    return f"{value * 1e9:.3g} ns"
 
 
 def ratio(value: float) -> str:
@@ -27,6 +38,10 @@ def _scaled(value: float, steps: tuple[tuple[float, str], ...], unit: str) -> st
             scaled = value / step
             if scaled >= 1e5:  # beyond the largest prefix
                 return f"{scaled:.2e} {prefix}"
-            digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-            return f"{scaled:.{digits}f} {prefix}"
+            return f"{_three_digits(scaled)} {prefix}"
     return f"{value:.0f} {unit}".rstrip()
+
+
+def _three_digits(value: float) -> str:
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f}"

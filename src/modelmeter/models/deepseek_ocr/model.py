@@ -244,7 +244,7 @@ class DeepseekOCRModel(Metrics):
     def in_precision(self, precision: Precision) -> "DeepseekOCRModel":
         """The same model in another precision, with nothing started. Raises for a model of given layers."""
         if self.config is None:
-            raise ModelMeterError("in_precision() needs a model from a configuration: build the layers in the precision")
+            raise ModelMeterError("in_precision() needs a model from a configuration: build its layers in it instead")
         return self.from_config(self.config, precision=precision, **attrs.asdict(self.conventions))
 
     def simulate_run(self, decode_tokens: Dim = None) -> RunCost:
