@@ -320,6 +320,20 @@ def stages() -> str:
     return table([column.replace("/\n", "/").replace("\n", " ") for column in each.columns], each.rows)
 
 
+def times() -> str:
+    """An A4 page on some devices: the device's share of TTFT and TPOT, for an engine and for the released code."""
+    engine = model(attention="flash", experts="grouped", cache="in_place", logits="last")
+    rows = []
+    for name in ("h200", "h100-sxm", "a100-80g", "l40s", "rtx-4090", "t4", "mi300x"):
+        lean = mm.time_page(engine, mm.plan_views(*A4), mm.machine_of(name, execution="graph"))
+        released = mm.time_page(model(), mm.plan_views(*A4), name)
+        found = (lean.ttft.bound, lean.ttft.roofline, released.ttft.roofline)
+        found += (lean.tpot.bound, lean.tpot.roofline, released.tpot.roofline)
+        rows.append((code(name), *map(units.seconds, found)))
+    head = [f"{time} {kind}" for time in ("TTFT", "TPOT") for kind in ("bound", "engine", "released code")]
+    return table(("device", *head), rows)
+
+
 def modules() -> str:
     """Every module and the first line of its docstring."""
     rows = []
@@ -339,6 +353,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "growth": growth,
     "modules": modules,
     "stages": stages,
+    "times": times,
     "convention-formulas": lambda: table(("convention", "stage", "quantity", "formula"), convention_rows()),
     "layer-formulas": lambda: table(("layer", "quantity", "formula"), layer_rows()),
     "mode-formulas": lambda: table(("mode: views", "quantity", "formula"), mode_rows()),

@@ -146,7 +146,7 @@ class PageTime:
         return self.batch_size / self.total.predicted
 
     def required(self, *, ttft: float | None = None, tpot: float | None = None) -> Rates:
-        """Rates needed for the prefill within `ttft` (host work off), or for the last decode step within `tpot`."""
+        """Rates needed for the prefill within `ttft` (host work off), or for the first decode step within `tpot`."""
         if (ttft is None) == (tpot is None):
             raise ModelMeterError("required() takes ttft or tpot, one of them, in seconds")
         if tpot is not None:

@@ -15,18 +15,17 @@ from modelmeter.core.metrics import Metrics
 from modelmeter.core.precision import Precision
 from modelmeter.core.recorder import RecordOptions, Segment
 from modelmeter.core.trace import Trace
+from modelmeter.models.deepseek_ocr.assemble import layers_conventions, network_of_layers
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig, make_conventions
-from modelmeter.models.deepseek_ocr.deepseek_v2 import DeepseekV2DecoderLayer
 from modelmeter.models.deepseek_ocr.engine import Engine, OperationMode, Step
 from modelmeter.models.deepseek_ocr.network import (
-    Backbone,
     DeepseekOCRForCausalLM,
     build_network,
 )
 from modelmeter.models.deepseek_ocr.precision import apply_precision
 from modelmeter.models.deepseek_ocr.run import RunCost, StageParts, sum_run
 from modelmeter.models.deepseek_ocr.views import ViewPlan
-from modelmeter.nn.token import TokenLayer, check_cache, check_is_cache
+from modelmeter.nn.token import check_cache, check_is_cache
 
 
 class DeepseekOCRModel(Metrics):
@@ -81,24 +80,8 @@ class DeepseekOCRModel(Metrics):
         The vision layer is called once for each batch of views, a decoder layer as `layer(x, positions, mask, past)`.
         Conventions left out are the decoder layers' own.
         """
-        chosen = make_conventions(conventions).check(DeepseekOCRConfig())
-        chosen = _layers_conventions(decoder_layer, chosen, given=bool(conventions))
-        given = [vision_layer, head, *([decoder_layer] if isinstance(decoder_layer, Layer) else decoder_layer)]
-        for layer in given:
-            if layer is not None and not isinstance(layer, Layer):
-                raise ModelMeterError(f"from_layers() takes layers, not {layer!r}")
-        if isinstance(decoder_layer, Layer):
-            layers = [decoder_layer] * as_dim(num_decoder_layers, "num_decoder_layers")
-        else:
-            layers = list(decoder_layer)
-            if num_decoder_layers not in (0, len(layers)):
-                raise ModelMeterError(
-                    f"num_decoder_layers is {num_decoder_layers}, but {len(layers)} layers were given"
-                )
-        sized = [layer.hidden_size for layer in layers if isinstance(layer, TokenLayer)]
-        hidden = sized[0] if sized else DeepseekOCRConfig().decoder.hidden_size
-        backbone = Backbone(vision_layer, layers, hidden, chosen)
-        return cls(DeepseekOCRForCausalLM(backbone, head, chosen), chosen)
+        chosen = layers_conventions(decoder_layer, make_conventions(conventions), given=bool(conventions))
+        return cls(network_of_layers(vision_layer, decoder_layer, num_decoder_layers, head, chosen), chosen)
 
     # State
 
@@ -349,12 +332,3 @@ class DeepseekOCRModel(Metrics):
     def _need_decoder(self, call: str) -> None:
         if not self.network.model.layers:
             raise ModelMeterError(f"{call} needs decoder layers: this model was built without any")
-
-
-def _layers_conventions(layers: Layer | Sequence[Layer], chosen: Conventions, *, given: bool) -> Conventions:
-    """`chosen` if given, else the layers' own. Raises where layers differ, or say otherwise than what is given."""
-    several = [layers] if isinstance(layers, Layer) else layers
-    own = {layer.conventions for layer in several if isinstance(layer, DeepseekV2DecoderLayer)}
-    if len(own) > 1 or (given and own - {chosen}):
-        raise ModelMeterError("from_layers(): the decoder layers were built with other conventions: build them alike")
-    return own.pop() if own else chosen
