@@ -327,8 +327,8 @@ def times() -> str:
     for name in ("h200", "h100-sxm", "a100-80g", "l40s", "rtx-4090", "t4", "mi300x"):
         lean = mm.time_page(engine, mm.plan_views(*A4), mm.machine_of(name, execution="graph"))
         released = mm.time_page(model(), mm.plan_views(*A4), name)
-        found = (lean.ttft.bound, lean.ttft.roofline, released.ttft.roofline)
-        found += (lean.tpot.bound, lean.tpot.roofline, released.tpot.roofline)
+        found = [lean.ttft.bound, lean.ttft.roofline, released.ttft.roofline]
+        found += [lean.tpot.bound, lean.tpot.roofline, released.tpot.roofline]
         rows.append((code(name), *map(units.seconds, found)))
     head = [f"{time} {kind}" for time in ("TTFT", "TPOT") for kind in ("bound", "engine", "released code")]
     return table(("device", *head), rows)

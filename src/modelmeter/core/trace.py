@@ -71,18 +71,19 @@ class Trace:
         return self.root.peak_with_cache()[1]
 
     def roofline(
-        self, device: Any, *, precision: "Precision | None" = None, execution: "Execution" = "eager"
+        self, device: Any, *, precision: "Precision | str | None" = None, execution: "Execution" = "eager"
     ) -> "Timeline":
         """When each operator runs on `device` (a name, a device file, or a `Device`) at data-sheet rates.
 
-        `execution`: "eager", "graph" or "fused"; in another `precision` the trace is recorded again. Forward only.
+        `execution`: "eager", "graph" or "fused"; in another `precision` (or with weights in "int4", ...) the trace is
+        recorded again. Forward only.
         """
         from modelmeter.hardware.roofline import roofline
 
         return roofline(self, device, precision=precision, execution=execution)
 
     def calibrated(
-        self, device: Any, *, precision: "Precision | None" = None, execution: "Execution" = "eager"
+        self, device: Any, *, precision: "Precision | str | None" = None, execution: "Execution" = "eager"
     ) -> "Timeline":
         """The same at the rates that kernels reach on a device that `modelmeter calibrate` has measured."""
         from modelmeter.hardware.roofline import calibrated

@@ -1,10 +1,10 @@
 """From a trace and the name of a device to a timeline."""
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.core.precision import Precision
+from modelmeter.core.precision import Precision, WeightKind
 from modelmeter.core.trace import Trace
 from modelmeter.hardware.catalogue import get_device
 from modelmeter.hardware.device import Device
@@ -28,16 +28,19 @@ def machine_of(
 
 
 def roofline(
-    trace: Trace, device: AnyDevice, *, precision: Precision | None = None, execution: Execution = "eager"
+    trace: Trace, device: AnyDevice, *, precision: Precision | str | None = None, execution: Execution = "eager"
 ) -> Timeline:
-    """`trace` operator by operator at data-sheet rates; in another `precision` it is recorded again."""
+    """`trace` operator by operator at data-sheet rates; in another `precision` it is recorded again.
+
+    A precision by name ("int4") is that of the weights.
+    """
     machine = machine_of(device, execution=execution)
     bare = Machine(device=machine.device, execution=execution)
     return Timeline(_in_precision(trace, precision), bare)
 
 
 def calibrated(
-    trace: Trace, device: AnyDevice, *, precision: Precision | None = None, execution: Execution = "eager"
+    trace: Trace, device: AnyDevice, *, precision: Precision | str | None = None, execution: Execution = "eager"
 ) -> Timeline:
     """`trace` at the rates that kernels reach on a calibrated device. Raises for one that is not."""
     machine = machine_of(device, execution=execution)
@@ -48,8 +51,11 @@ def calibrated(
     return Timeline(_in_precision(trace, precision), machine)
 
 
-def _in_precision(trace: Trace, precision: Precision | None) -> Trace:
-    if precision is None:
+def _in_precision(trace: Trace, wanted: Precision | str | None) -> Trace:
+    if wanted is None:
+        return trace
+    precision = Precision(weights=cast("WeightKind", wanted)) if isinstance(wanted, str) else wanted
+    if trace.retrace is None and precision == Precision():
         return trace
     if trace.retrace is None:
         raise ModelMeterError("only a model's trace can be taken in another precision: build the layer in it")

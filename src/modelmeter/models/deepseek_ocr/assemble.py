@@ -18,7 +18,7 @@ def network_of_layers(
     head: Layer | None,
     conventions: Conventions,
 ) -> DeepseekOCRForCausalLM:
-    """The network of these layers, as `from_layers` takes them. Raises where something is no layer or numbers differ."""
+    """The network of these layers, as `from_layers` takes them. Raises where one is no layer or numbers differ."""
     given = [vision_layer, head, *([decoder_layer] if isinstance(decoder_layer, Layer) else decoder_layer)]
     for layer in given:
         if layer is not None and not isinstance(layer, Layer):
