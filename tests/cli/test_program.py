@@ -13,7 +13,7 @@ from modelmeter.cli.app import app
 
 from .conftest import ENVIRONMENT, command
 
-COMMANDS = ["analyze", "formula"]
+COMMANDS = ["analyze", "devices", "fit", "formula", "time"]
 MANY = ["analyze", "10x10", "--by-layer", "100"]  # prints more than a pipe holds
 
 
@@ -45,6 +45,7 @@ def test_the_examples_in_the_help_work(program, tmp_path, monkeypatch, picture):
     picture("paper.pdf")  # told by its content, not by its name
     (tmp_path / "scans").mkdir()
     picture("scans/one.png")
+    picture("scan.png")
     monkeypatch.chdir(tmp_path)
     for words in [[], *[[name] for name in COMMANDS]]:
         text = CliRunner().invoke(app, [*words, "--help"], prog_name="other").stdout

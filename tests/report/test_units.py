@@ -103,3 +103,23 @@ def test_no_more_than_four_digits_up_to_the_last_prefix(value):
 def test_numbers_without_end_stay_short(unit):
     for exponent in (18, 30, 100):
         assert len(unit(10**exponent)) <= 16
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1e-15, "0"),  # what is left of adding up
+        (5.25e-9, "5.25 ns"),
+        (1e-6, "1.00 us"),
+        (0.0123, "12.3 ms"),
+        (0.9996, "1.00 s"),
+        (59.9, "59.9 s"),
+        (90, "1.50 min"),
+        (7200, "2.00 h"),
+        (86_400 * 365, "365 d"),
+        (86_400 * 123_456, "1.23e+05 d"),  # the largest unit: no endless row of digits
+    ],
+)
+def test_seconds(value, text):
+    assert units.seconds(value) == text

@@ -60,9 +60,9 @@ def fit(
 
         modelmeter fit --device a100-40g
 
-        modelmeter fit --device rtx-4090 --pages scans/ --batch-size 16 --logits last
+        modelmeter fit --device rtx-4090 --pages scans/ --batch-size 16
 
-        modelmeter fit --device a100-40g --weights int4 --prefill-batch 4 --json -
+        modelmeter fit --device a100-40g --weights int4 --prefill-batch 4
     """
     from modelmeter.documents import read_pages
     from modelmeter.hardware.catalogue import get_device

@@ -61,9 +61,13 @@ def time(
 
         modelmeter time 1654x2339 --device h200
 
-        modelmeter time paper.pdf --device a100-40g --execution graph --attention flash --experts grouped
+        modelmeter time paper.pdf --device a100-40g --execution graph
 
-        modelmeter time scan.png --device rtx-4090 --weights int4 --trace trace.json --roofline roofline.svg
+        modelmeter time scan.png --device rtx-4090 --weights int4
+
+        modelmeter time 1654x2339 --device h200 --trace trace.json
+
+        modelmeter time 1654x2339 --device h200 --roofline roofline.svg
     """
     from modelmeter.documents import read_pages
     from modelmeter.hardware.roofline import machine_of
@@ -116,7 +120,9 @@ def _deliver(timing: "Timing", wanted: dict[str, str | None], roofline: Path | N
         "csv": export.to_csv,
         "trace": chrome_trace.to_chrome_trace,
     }
-    if roofline is not None and timing.pages:
+    if not timing.pages:
+        wanted, roofline = {**wanted, "trace": None}, None  # both are of the first page
+    if roofline is not None:
         write_bytes(roofline, roofline_plot.roofline_plot(timing.pages[0], roofline.suffix.removeprefix(".").lower()))
         if not quiet:
             typer.echo(f"wrote {roofline}", err=True)

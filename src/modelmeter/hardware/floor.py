@@ -3,8 +3,9 @@
 Needed are the matrix FLOPs (2 a multiply-add, by the textbook product) of attention in a causal triangle, of the logits
 of the last position alone, and of nothing that is thrown away: SAM's window padding, the last decoder layer beyond the
 keys and values of positions whose output no one reads, CLIP's class token in its last block. No elementwise FLOPs.
-Bytes: each weight used once (the fewest experts: k, all tokens alike; no embedding rows), the cache read once, new keys
-and values written once, the pixels (a byte each) and the stage's result only as far as either exceeds the L2 cache.
+Bytes: each weight used once (the fewest experts: k, all tokens alike; no tables of embeddings or positions), the cache
+read once, new keys and values written once, the pixels (a byte each) and the stage's result only as far as either
+exceeds the L2 cache.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Final
 
 import attrs
 
-from modelmeter.core.dims import Dim, ceil_div, maximum
+from modelmeter.core.dims import Dim, ceil_div, exact_plus, exact_times, maximum
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.op import Op
 from modelmeter.core.precision import Precision
@@ -37,6 +38,7 @@ LEANEST: Final = {
     "coverage": "min",
     "elementwise": False,
 }
+_TABLES: Final = ("", "model", "model.embed_tokens", "model.rotary_emb", "model.sam_model")
 _MATRIX_ONLY: Final = RecordOptions(elementwise=False)
 _FP32_RATES: Final = ("fp32", "tf32", "bf16", "fp16")
 
@@ -58,11 +60,12 @@ class Floor:
 
     def num_bytes(self, device: Device) -> Dim:
         """Compulsory bytes beside the device's L2 cache; where its size is not known, no activations are among them."""
-        resident = self.weight_bytes + self.kv_bytes
+        total = exact_plus(self.weight_bytes, self.kv_bytes)
         cache = device.l2_bytes
-        if cache is None:
-            return resident
-        return resident + maximum(self.input_bytes - cache, 0) + maximum(self.output_bytes - cache, 0)
+        if cache is not None:
+            for activations in (self.input_bytes, self.output_bytes):
+                total = exact_plus(total, maximum(activations - cache, 0))
+        return total
 
     def matrix_seconds(self, device: Device) -> Dim:
         """Needed FLOPs at the best rate of each format."""
@@ -96,32 +99,42 @@ def floor_of(model: DeepseekOCRModel) -> Floor:
     config, step = model.config, model.step
     lean = _lean_model(config, model.precision)
     whole = lean.engine.trace(step, _MATRIX_ONLY)
-    weights = {path: num_bytes for path, num_bytes in whole.used_weights().items() if path != "model.embed_tokens"}
     needed: list[tuple[str, Dim]] = []
     for count, side in step.images:
         view = Step(mode="vision", batch=step.batch * count, images=((1, side),))
         needed += _vision_flops(lean.engine.trace(view, _MATRIX_ONLY), config, side)
     if step.mode == "vision":
         kv: Dim = 0
-        tokens = step.batch * sum(count * (side // (4 * config.sam.patch_size)) ** 2 for count, side in step.images)
-        output = tokens * config.decoder.hidden_size
+        tokens = sum(count * (side // (4 * config.sam.patch_size)) ** 2 for count, side in step.images)
+        outputs = tokens * config.decoder.hidden_size
     else:
         needed += _decoder_flops(lean, step, config.decoder.num_hidden_layers - 1)
-        kv = model.kv_bytes_per_token(step.batch) * step.end
-        output = step.batch * config.decoder.vocab_size
+        kv = exact_times(model.kv_bytes_per_token(step.batch), step.end)
+        outputs = config.decoder.vocab_size
     return Floor(
         flops_by_dtype=_by_name(needed),
-        weight_bytes=sum(weights.values()),
+        weight_bytes=_weight_bytes(whole.used_weights()),
         kv_bytes=kv,
-        input_bytes=sum(step.batch * count * config.sam.in_channels * side**2 for count, side in step.images),
-        output_bytes=BF16.itemsize * output,
+        input_bytes=exact_times(step.batch, config.sam.in_channels * sum(n * side**2 for n, side in step.images)),
+        output_bytes=exact_times(step.batch, BF16.itemsize * outputs),
     )
+
+
+def _weight_bytes(used: dict[str, Dim]) -> Dim:
+    """Each weight used once, without tables: rows of one are enough, or it can be kept in the size that is needed."""
+    return sum(num_bytes for path, num_bytes in used.items() if not _is_table(path))
+
+
+def _is_table(path: str) -> bool:
+    """Whether what a module reads itself are embeddings, positions or constants, not weights of products and norms."""
+    sam_attention = path.startswith("model.sam_model.") and path.endswith(".attn")
+    return path in _TABLES or sam_attention or path.startswith("model.vision_model.embeddings")
 
 
 def _by_name(pairs: list[tuple[str, Dim]]) -> dict[str, Dim]:
     sums: dict[str, Dim] = {}
     for name, value in pairs:
-        sums[name] = sums.get(name, 0) + value
+        sums[name] = exact_plus(sums.get(name, 0), value)
     return sums
 
 
@@ -140,28 +153,29 @@ def _matrix_flops(trace: Trace) -> Iterator[tuple[str, Op, Dim]]:
 def _vision_flops(trace: Trace, config: DeepseekOCRConfig, side: Dim) -> Iterator[tuple[str, Dim]]:
     """(dtype, needed FLOPs) of each product over views of one side."""
     sam, last = config.sam, f"vision_model.transformer.layers.{config.clip.layers - 1}."
+    kept = tuple(f"{last}self_attn.{name}" for name in ("k_proj", "v_proj"))
     windowed = [f"sam_model.blocks.{i}.attn" for i in range(sam.layers) if i not in sam.global_attn_indexes]
     tokens, pairs = _window_shares(sam, side)
     for path, op, flops in _matrix_flops(trace):
         name = path.removeprefix("model.")
         share = Fraction(1)
-        if name in windowed:
-            share = pairs
+        if name in windowed:  # tokens against tokens; relative positions are tokens against one side of their window
+            share = tokens * pairs if op.name == "bmm" else pairs * pairs
         elif name.rpartition(".")[0] in windowed:
-            share = tokens
-        elif name.startswith(last):  # the class token's row: its keys and values alone are read
+            share = tokens * tokens
+        elif name.startswith(last) and not name.startswith(kept):  # the class token's row: no one reads its output
             share = Fraction(op.shape[-2] - 1, op.shape[-2])
-        yield op.dtype.name, flops * share.numerator // share.denominator
+        yield op.dtype.name, flops // share.denominator * share.numerator
 
 
 def _window_shares(sam: SamConfig, side: Dim) -> tuple[Fraction, Fraction]:
-    """Of windows on a padded grid: the share of tokens, and of pairs of tokens, that are no padding."""
+    """Of windows on a padded grid, along one side: the share of tokens, and of pairs of them, that are no padding."""
     grid, window = side // sam.patch_size, sam.window_size
     if window == 0:
         return Fraction(1), Fraction(1)
     sides = [window] * (grid // window) + [grid % window]
     padded = ceil_div(grid, window)
-    return Fraction(grid, padded * window) ** 2, Fraction(sum(s * s for s in sides), padded * window**2) ** 2
+    return Fraction(grid, padded * window), Fraction(sum(s * s for s in sides), padded * window**2)
 
 
 def _decoder_flops(lean: DeepseekOCRModel, step: Step, last: int) -> Iterator[tuple[str, Dim]]:

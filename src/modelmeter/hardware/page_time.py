@@ -1,5 +1,6 @@
 """The time of a page: host work, vision and prefill to the first token, then token by token, at each labelled level."""
 
+import math
 from copy import copy
 from typing import Any, Final, Literal, TypeAlias
 
@@ -7,7 +8,7 @@ import attrs
 import numpy as np
 
 from modelmeter.core.cost import Cost
-from modelmeter.core.dims import Dim, as_dim
+from modelmeter.core.dims import Dim, as_dim, exact_plus
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.hardware.device import Device
 from modelmeter.hardware.floor import Floor, floor_of
@@ -96,6 +97,11 @@ class Rates:
     num_bytes: float
 
 
+def _host_seconds(instance: Any, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ModelMeterError(f"host seconds are {value}: give 0 or more")
+
+
 @attrs.frozen(kw_only=True)
 class PageTime:
     """`batch_size` equal pages at once: `host` seconds, then `prefill` (vision included), then the decode steps.
@@ -107,7 +113,7 @@ class PageTime:
     batch_size: int
     context_len: int
     decode_tokens: int
-    host_seconds: float
+    host_seconds: float = attrs.field(validator=_host_seconds)
     vision: StageTime
     prefill: StageTime
     decode: StageTime
@@ -205,8 +211,6 @@ def time_page(
     whole batch. The model is left in decode with the page's cache.
     """
     machine = device if isinstance(device, Machine) else machine_of(device)
-    if not host_seconds >= 0:
-        raise ModelMeterError(f"host seconds are {host_seconds}: give 0 or more")
     batch = as_dim(batch_size, "batch_size")
     context = views.image_tokens + as_dim(prompt_tokens, "prompt_tokens", least=0)
     tokens = as_dim(decode_tokens, "decode_tokens", least=0)
@@ -219,6 +223,7 @@ def time_page(
     prefill = time_stage(model, machine)
     model.start_decode()
     decode = time_stage(model, machine)
+    cached = exact_plus(context, np.arange(tokens)) if tokens else np.zeros(0)
     return PageTime(
         machine=machine,
         batch_size=batch,
@@ -228,7 +233,7 @@ def time_page(
         vision=vision,
         prefill=prefill,
         decode=decode,
-        steps=decode_steps(model, machine, context + np.arange(tokens), batch),
+        steps=decode_steps(model, machine, cached, batch),
     )
 
 

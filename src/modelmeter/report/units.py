@@ -21,6 +21,8 @@ def seconds(value: float) -> str:
         return "0"
     for step, unit in _TIME_STEPS:
         if value >= step * 0.9995:
+            if value / step >= 1e5:  # beyond the largest unit
+                return f"{value / step:.2e} {unit}"
             return _three_digits(value / step) + f" {unit}"
     return f"{value * 1e9:.3g} ns"
 

@@ -30,7 +30,7 @@ def timing_data(timing: Timing) -> dict[str, Any]:
         "conventions": {
             **attrs.asdict(timing.conventions),
             "max_tiles": timing.workload.max_tiles,
-            "notes": [*convention_notes(timing.conventions), *machine_notes(machine)],
+            "notes": [*convention_notes(timing.conventions), *machine_notes(machine, timing.precision)],
         },
         "model": {"name": None if timing.model.config is None else timing.model.config.name},
         "device": device_data(timing),

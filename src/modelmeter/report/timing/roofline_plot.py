@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -10,7 +10,7 @@ import numpy as np
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.hardware.device import Device
-from modelmeter.hardware.page_time import PageTime
+from modelmeter.hardware.page_time import PageTime, StageTime
 from modelmeter.hardware.timeline import OperatorTime
 from modelmeter.report import units
 from modelmeter.report.timing.timing import PageTiming
@@ -24,6 +24,8 @@ _STAGES: Final = ("vision", "prefill", "decode")
 # Okabe and Ito's palette, told apart by the colour-blind; markers differ as well.
 _COLOURS: Final = {"vision": "#0072B2", "prefill": "#009E73", "decode": "#D55E00", "roof": "#333333"}
 _MARKERS: Final = {"vision": "o", "prefill": "s", "decode": "^"}
+# Equal pages make equal files.
+_UNDATED: Final[dict[str, Any]] = {"svg": {"Date": None}, "png": None, "pdf": {"CreationDate": None}}
 
 
 @attrs.frozen(kw_only=True)
@@ -38,59 +40,71 @@ class Point:
 
 
 def roofline_points(time: PageTime, heaviest: int = HEAVIEST) -> list[Point]:
-    """The three stages, then the operators that take longest over prefill (vision included) and one decode step.
+    """The three stages, then the operators with the largest shares of prefill (vision included) or of a decode step.
 
     Equal operators of equal layers are one. Those without FLOPs have no place on a roofline: they are left out.
     """
-    points = []
-    for name in _STAGES:
-        stage = getattr(time, name)
-        seconds = stage.seconds.predicted
-        points.append(_point(name, name, float(stage.cost.flops), float(stage.cost.io_bytes), seconds, 1.0))
-    operators = [*_operators(time, "prefill"), *_operators(time, "decode")]
+    sums = {name: _sums(getattr(time, name)) for name in _STAGES}
+    stages = []
+    for name, kinds in sums.items():
+        flops, num_bytes, seconds = (sum(column) for column in zip(*kinds.values(), strict=True))
+        stages.append(_point(name, name, flops, num_bytes, seconds, 1.0))
+    operators = []
+    for stage in stages[1:]:
+        for name, (flops, num_bytes, seconds) in sums[stage.name].items():
+            if flops and num_bytes and seconds:
+                share = seconds / getattr(time, stage.name).seconds.predicted
+                operators.append(_point(name, stage.name, flops, num_bytes, seconds, share))
     operators.sort(key=lambda point: -point.share)
-    return points + operators[:heaviest]
+    return stages + operators[:heaviest]
 
 
 def roofline_plot(page: PageTiming, suffix: str) -> bytes:
     """The plot as the bytes of a file of a format in FORMATS. Raises without matplotlib, or for another format."""
     if suffix not in FORMATS:
-        raise ModelMeterError(f"cannot draw a .{suffix}: name the roofline plot .{', .'.join(FORMATS)}")
+        found = f"a .{suffix}" if suffix else "a file without a suffix"
+        raise ModelMeterError(f"cannot draw {found}: name the roofline plot .{', .'.join(FORMATS)}")
     try:
+        from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ModelMeterError("plots need matplotlib: pip install 'modelmeter[plot]'") from error
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    points = roofline_points(page.time)
-    _draw_roofs(axes, page.time.machine.device, points)
+    out = io.BytesIO()
+    with rc_context({"svg.hashsalt": "modelmeter"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # in a file's name: drawn as a box
+        figure = Figure(figsize=(9, 6), layout="constrained")
+        FigureCanvasAgg(figure)
+        _draw(figure.add_subplot(), page)
+        figure.savefig(out, format=suffix, dpi=150, metadata=_UNDATED[suffix])
+    return out.getvalue()
+
+
+def _draw(axes: "Axes", page: PageTiming) -> None:
+    points, machine = roofline_points(page.time), page.time.machine
+    _draw_roofs(axes, machine.device, points)
     _draw_points(axes, points)
-    machine = page.time.machine
+    label = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in page.page.label)
     level = page.time.prefill.timeline.level
-    axes.set_title(f"{page.page.label} on {machine.device.title}, {machine.execution}, {level} times", fontsize=11)
+    title = f"{label} on {machine.device.title}, {machine.execution}, {level} times"
+    axes.set_title(title, fontsize=11, parse_math=False)  # a dollar in a name begins no formula
     axes.set_xlabel("arithmetic intensity, FLOP per byte moved")
     axes.set_ylabel("FLOP/s")
     axes.grid(which="major", color="#dddddd", linewidth=0.6)
     axes.legend(loc="lower right", fontsize=8, frameon=False)
-    out = io.BytesIO()
-    figure.savefig(out, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
-    return out.getvalue()
 
 
-def _operators(time: PageTime, stage: str) -> Iterator[Point]:
-    timed = getattr(time, stage)
-    total = timed.seconds.predicted
+def _sums(stage: StageTime) -> dict[str, list[float]]:
+    """FLOPs, bytes moved and seconds of each kind of operator. What joins its neighbours moves no activations."""
+    machine = stage.timeline.machine
     sums: dict[str, list[float]] = {}
-    for item in timed.timeline.operators():
+    for item in stage.timeline.operators():
+        cost = item.op.cost
         row = sums.setdefault(_kind_name(item), [0.0, 0.0, 0.0])
-        row[0] += float(item.op.cost.flops)
-        row[1] += float(item.op.cost.io_bytes)
+        row[0] += float(cost.flops)
+        row[1] += float(cost.io_bytes if machine.launches(item.op) else cost.weight_bytes + cost.kv_bytes)
         row[2] += item.seconds
-    for name, (flops, num_bytes, seconds) in sums.items():
-        if flops and num_bytes and seconds:
-            yield _point(name, stage, flops, num_bytes, seconds, seconds / total)
+    return sums
 
 
 def _kind_name(item: OperatorTime) -> str:

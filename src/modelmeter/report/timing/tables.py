@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from modelmeter.core.precision import Precision
 from modelmeter.hardware.machine import Machine
 from modelmeter.hardware.page_time import LEVELS, Levels, StageTime
 from modelmeter.hardware.timeline import Span
@@ -56,7 +57,7 @@ def time_notes(timing: Timing) -> list[str]:
         f"tensor, vector, memory, launch: where the {level} time goes; MFU: needed matrix FLOPs / (dense peak x time); "
         "MBU: (weights used, once, + KV cache) / (bandwidth x time)",
         f"precision: {timing.precision.describe()}",
-        *machine_notes(machine),
+        *machine_notes(machine, timing.precision),
     ]
     host = timing.given_host_seconds
     if host is None:
@@ -66,20 +67,22 @@ def time_notes(timing: Timing) -> list[str]:
     return lines
 
 
-def machine_notes(machine: Machine) -> list[str]:
-    """What was assumed of a device and its host."""
+def machine_notes(machine: Machine, precision: Precision) -> list[str]:
+    """What was assumed of a device and its host, for products in the formats of `precision`."""
     device, lines = machine.device, []
     if machine.execution == "eager":
-        known = machine.given_host_seconds is not None or machine.calibration is not None or device.launch_seconds
+        known = (machine.given_host_seconds, machine.calibration, device.launch_seconds) != (None, None, None)
         text = f"eager: {machine.host_seconds * 1e6:.3g} us of the host a kernel"
         lines.append(text if known else f"{text}, an assumption (PyTorch takes 5 to 25 us): --launch-overhead sets it")
     else:
         lines.append(f"{machine.execution}: no host time between kernels")
-    used = machine.computes_in("bf16")
-    if used != "bf16":
-        lines.append(f"{device.name} has no bf16 units: products in bf16 are taken at its {used} rate")
+    for wanted in dict.fromkeys((precision.float16.name, precision.activations or precision.float16.name)):
+        used = machine.computes_in(wanted)
+        if used != wanted:
+            lines.append(f"{device.name} has no {wanted} units: products in {wanted} are taken at its {used} rate")
     if "fp32" not in device.vector:
-        lines.append(f"{device.name}: its vector rate is not published: elementwise work is taken as free")
+        free = "elementwise work and products in fp32 are taken as free"
+        lines.append(f"{device.name}: its vector rate is not published: {free}")
     if device.multiprocessors is None:
         lines.append(f"{device.name}: number of multiprocessors unknown: no tile and wave quantisation")
     if device.note:

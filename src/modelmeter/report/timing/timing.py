@@ -77,7 +77,7 @@ def time_pages(
     """The time of every page. `host` is the host's seconds a page; left out, they follow from its size and file.
 
     Pages with the same views take the same on the device: they are computed once. Raises `ModelMeterError` for a
-    workload that cannot be.
+    workload that cannot be, and for a wanted time to first token shorter than the host's work on a page.
     """
     workload = workload or Workload()
     precision = precision or Precision()
@@ -97,6 +97,8 @@ def time_pages(
             known[key] = _time(model, views, machine, workload)
         own = host_seconds(page.width, page.height, views, source=source_of(page)) if host is None else host
         time = attrs.evolve(known[key], host_seconds=own * workload.batch_size)
+        if wanted is not None and wanted.ttft is not None:
+            time.required(ttft=wanted.ttft)  # raises where the host alone takes longer
         results.append(PageTiming(page=page, views=views, time=time))
     return Timing(
         model=model,
