@@ -58,3 +58,17 @@ def test_analyze_says_what_cannot_be(refused, program):
     assert words in refused("analyze", "600x620", "--device", "h200", "--decode-tokens", 1_000_001)
     done = program("analyze", "gone.png", "--device", "h200")
     assert (done.code, done.out, len(done.complaints)) == (1, "", 1)
+
+
+def test_analyze_in_fewer_bits(program, valid):
+    options = ("600x620", "--decode-tokens", 2)
+    plain, int4 = (
+        valid(program("analyze", *options, *more, "--json", "-").out) for more in ((), ("--weights", "int4"))
+    )
+    assert "weights int4" in int4["precision"]["description"] or "experts int4" in int4["precision"]["description"]
+    cost = [data["pages"][0]["stages"]["decode"] for data in (plain, int4)]
+    assert cost[1]["weight_bytes"] < 0.6 * cost[0]["weight_bytes"]  # the head and the gates stay in bf16
+    assert cost[1]["counted_flops"] == cost[0]["counted_flops"]
+    assert (
+        "- precision: decoder linear layers and experts int4" in program("analyze", *options, "--weights", "int4").out
+    )

@@ -118,7 +118,8 @@ def test_a_batch_that_does_not_fit(program):
 
 def test_a_context_beyond_the_positions_is_said(program):
     assert (
-        "9105 tokens, the model has 8192 positions" in program("fit", "--device", "h200", "--decode-tokens", "8192").out
+        "9105 tokens, and the model has 8192 positions"
+        in program("fit", "--device", "h200", "--decode-tokens", "8192").out
     )  # 903 image tokens and 10 of the prompt
 
 

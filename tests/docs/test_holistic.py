@@ -26,7 +26,9 @@ def run(page: str, source: str, namespace: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
-@pytest.mark.parametrize("page", ["holistic.md", "layers.md", "conventions.md", "index.md", "verification.md", "time.md"])
+@pytest.mark.parametrize(
+    "page", ["holistic.md", "layers.md", "conventions.md", "index.md", "verification.md", "time.md"]
+)
 def test_the_blocks_of_a_page_print_what_it_shows(page):
     text = (DOCS / page).read_text(encoding="utf-8")
     found = blocks(text)

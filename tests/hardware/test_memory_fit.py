@@ -246,3 +246,23 @@ def test_what_a_batch_holds_is_the_largest_of_all_kinds():
         assert cache.run_bytes == max(one.caches[place].run_bytes for one in alone)
         assert cache.kv_bytes == max(one.caches[place].kv_bytes for one in alone)
         assert cache.run.batch == min(one.caches[place].run.batch for one in alone)
+
+
+def test_an_option_fits_exactly_where_its_own_fit_says_so():
+    """Either way of holding the cache, with a limit on what is prefilled at once, and whatever kind of page it is."""
+    small = plan_views(640, 640)
+    for memory in (9 * GB, 10 * GB, 12 * GB):
+        options = {"views": [PAGE, small], "batch_size": 20, "prefill_batch": 1}
+        result = found(memory, **options)
+        if result.fits:
+            continue
+        for option in result.options:
+            model = DeepseekOCRModel.from_config(precision=option.precision, logits="last")
+            assert option.holds_run == found(memory, model, **options).fits, (memory, str(option.precision))
+        assert any(option.holds_run for option in result.options)
+
+
+@pytest.mark.parametrize("decode_tokens", [7279, 7280])
+def test_a_run_beyond_the_positions_is_known(decode_tokens):
+    # 903 image tokens and 10 of the prompt: 8192 positions leave 7279 steps
+    assert found(80 * GB, decode_tokens=decode_tokens).too_long == (913 + decode_tokens > 8192)

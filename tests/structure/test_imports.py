@@ -41,6 +41,7 @@ INSIDE_FUNCTIONS_ONLY = {"cli": {"live"}, "core": {"hardware", "live"}}  # core:
 HEAVY = {
     "matplotlib": (),
     "pandas": (),
+    "simpy": (),
     "sympy": ("core/symbolic.py",),
     "torch": ("live/",),
     "transformers": ("live/",),

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelmeter.cli.options import DeviceFileOption, ExecutionOption, execution_of
+from modelmeter.cli.options import (
+    ActivationsOption,
+    DeviceFileOption,
+    ExecutionOption,
+    KvOption,
+    PartsOption,
+    WeightsOption,
+    execution_of,
+    precision_of,
+)
 from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, coverage_option, deliver
 
 if TYPE_CHECKING:
@@ -38,6 +47,10 @@ def analyze(
     ] = None,
     device_file: DeviceFileOption = None,
     execution: ExecutionOption = "eager",
+    weights: WeightsOption = "bf16",
+    activations: ActivationsOption = None,
+    kv: KvOption = None,
+    weights_parts: PartsOption = "decoder",
     by_layer: Annotated[
         int | None, typer.Option(metavar="DEPTH", help="Also by layer, paths cut to DEPTH names.")
     ] = None,
@@ -88,10 +101,11 @@ def analyze(
         }
     )
     model = None if config is None else DeepseekOCRConfig.from_hf(config)
+    precision = precision_of(weights, activations, kv, weights_parts)
     machine = None if device is None else machine_of(device, *(device_file or []), execution=execution_of(execution))
     pages = read_pages(files, dpi=dpi)
     with nullcontext(None) if quiet else _progress(lambda: count_pages(files)) as on_page:
-        analysis = run(pages, workload=workload, config=model, conventions=chosen, on_page=on_page)
+        analysis = run(pages, workload=workload, config=model, conventions=chosen, precision=precision, on_page=on_page)
     complain(analysis.errors)
     if machine is not None:
         analysis = with_times(analysis, machine)

@@ -94,6 +94,11 @@ class MemoryFit:
         """Whether the run of `batch_size` fits, the cache held in one of the two ways."""
         return any(self.left_bytes(cache) >= 0 for cache in self.caches)
 
+    @property
+    def too_long(self) -> bool:
+        """Whether context and decode steps are more tokens than the model has positions."""
+        return self.positions is not None and self.workload.end > self.positions
+
     def left_bytes(self, cache: CacheFit) -> int:
         """What the run leaves at its fullest; negative: what it lacks."""
         return self.budget.free_bytes - cache.run_bytes
@@ -125,8 +130,7 @@ def fit(
     works = workloads(views, context_len=context_len, prompt_tokens=prompt_tokens, decode_tokens=decode_tokens)
     budget = memory_budget(device, model.parameter_bytes(), reserve=reserve, cuda_context=cuda_context)
     positions = None if model.config is None else model.config.decoder.max_position_embeddings
-    own = [Needs(model.engine, work) for work in works]
-    paged = [Needs(model.engine, work, block_tokens=BLOCK_TOKENS, prefill_batch=prefill_batch) for work in works]
+    own, paged = _both_caches(model, works, prefill_batch)
     decides = max(range(len(own)), key=lambda kind: own[kind].peak_bytes("run", batch))
     caches = (
         _cache_fit(model.conventions.cache, own, decides, batch, budget.free_bytes, positions),
@@ -145,7 +149,7 @@ def fit(
         kv_bytes_per_token=int(model.kv_bytes_per_token()),
         stages=tuple(own[decides].stage(stage, batch) for stage in own[decides].stages if stage != "run"),
         caches=caches,
-        options=() if run_fits else precision_options(model, budget, works[decides], batch),
+        options=() if run_fits else precision_options(model, budget, works, batch, prefill_batch),
     )
 
 
@@ -177,7 +181,11 @@ def workloads(
 
 
 def precision_options(
-    model: DeepseekOCRModel, budget: MemoryBudget, work: Workload, batch: int
+    model: DeepseekOCRModel,
+    budget: MemoryBudget,
+    works: Sequence[Workload],
+    batch: int,
+    prefill_batch: int | None = None,
 ) -> tuple[PrecisionOption, ...]:
     """Smaller weights than the model's: the decoder's alone, then all linear layers. Empty for a model of layers."""
     if model.config is None:
@@ -190,16 +198,25 @@ def precision_options(
             other = attrs.evolve(model.precision, weights=weights, activations=float16, parts=parts)
             smaller = DeepseekOCRModel.from_config(model.config, precision=other, **conventions)
             free = attrs.evolve(budget, weights_bytes=smaller.parameter_bytes()).free_bytes
-            needs = Needs(smaller.engine, work)
+            caches = _both_caches(smaller, works, prefill_batch)
+            run_bytes = min(max(kind.peak_bytes("run", batch) for kind in needs) for needs in caches)
             options.append(
                 PrecisionOption(
                     precision=other,
                     weights_bytes=smaller.parameter_bytes(),
                     holds_weights=free >= 0,
-                    holds_run=free >= 0 and needs.peak_bytes("run", batch) <= free,
+                    holds_run=free >= 0 and run_bytes <= free,
                 )
             )
     return tuple(option for option in options if option.weights_bytes < budget.weights_bytes)
+
+
+def _both_caches(
+    model: DeepseekOCRModel, works: Sequence[Workload], prefill_batch: int | None
+) -> tuple[list[Needs], list[Needs]]:
+    """What each workload holds with the cache as the model's code has it, and in blocks."""
+    paged = [Needs(model.engine, work, block_tokens=BLOCK_TOKENS, prefill_batch=prefill_batch) for work in works]
+    return [Needs(model.engine, work) for work in works], paged
 
 
 def _cache_fit(

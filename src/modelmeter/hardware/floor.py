@@ -1,8 +1,9 @@
 """`bound`: what a stage cannot do without, and the time below which no implementation of this model on a device can be.
 
 Needed are the matrix FLOPs (2 a multiply-add, by the textbook product) of attention in a causal triangle, of the logits
-of the last position alone, and of nothing that is thrown away: SAM's window padding, the last decoder layer beyond the
-keys and values of positions whose output no one reads, CLIP's class token in its last block. No elementwise FLOPs.
+of the last position alone, and of nothing that can be left out: SAM's window padding (its keys and values are one
+constant row), the last decoder layer beyond the keys and values of positions whose output no one reads, CLIP's class
+token in its last block. No elementwise FLOPs. Caches are cold when a stage begins, clocks are those of the data sheet.
 Bytes: each weight used once (the fewest experts: k, all tokens alike; no tables of embeddings or positions), the cache
 read once, new keys and values written once, the pixels (a byte each) and the stage's result only as far as either
 exceeds the L2 cache.

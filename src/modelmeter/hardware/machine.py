@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import attrs
 
-from modelmeter.core.dims import Dim, maximum
+from modelmeter.core.dims import Dim, maximum, minimum
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.op import Op
 from modelmeter.hardware.device import Device
@@ -23,7 +23,8 @@ RATE_OF: Final = {
     "fp8": ("fp8", "bf16", "fp16", "tf32", "fp32"),
     "int8": ("int8", "bf16", "fp16", "tf32", "fp32"),
 }
-"""In which formats a device may compute a product, best first: where it lacks the first, the next takes its place."""
+"""In which formats a device may compute a product: its own, or one that holds its values where that is there, or faster
+(int8 products on a B300 are)."""
 
 
 class Terms(NamedTuple):
@@ -77,25 +78,27 @@ class Machine:
         return EAGER_HOST_SECONDS if self.device.launch_seconds is None else self.device.launch_seconds
 
     def computes_in(self, dtype: str) -> str:
-        """The format in which products of `dtype` are computed here."""
-        peaks = self.device.peaks
-        for name in RATE_OF.get(dtype, (dtype,)):
-            if name in peaks:
-                return name
-        raise ModelMeterError(
-            f"device {self.device.name} has no rate for products in {dtype}: add one of "
-            f"{', '.join(RATE_OF.get(dtype, (dtype,)))} to its peaks"
-        )
+        """The format in which products of `dtype` are computed here: of those that hold its values the fastest."""
+        formats = [name for name in RATE_OF.get(dtype, (dtype,)) if name in self.device.peaks]
+        if not formats:
+            raise ModelMeterError(
+                f"device {self.device.name} has no rate for products in {dtype}: add one of "
+                f"{', '.join(RATE_OF.get(dtype, (dtype,)))} to its peaks"
+            )
+        return max(formats, key=lambda name: self.device.peaks[name])  # the first of equals
 
     def terms(self, op: Op) -> Terms:
         """What the operator takes on each resource, all its launches together."""
-        tensor, cuda, _, weights, read, written, kv_read, kv_written = op.numbers
+        _, cuda, _, weights, read, written, kv_read, kv_written = op.numbers
         reached = PERFECT if self.calibration is None else self.calibration.of(op)
         joined = self.execution == "fused" and op.kind in ("elementwise", "move")
         activations = 0 if joined else read + written
         traffic = (weights + kv_read + kv_written) / self.device.bandwidth + self._activation_seconds(activations)
-        fixed = 0.0 if joined else op.launches * reached.seconds
-        terms = self._tensor(op, tensor, reached), self._vector(cuda, reached), traffic / reached.memory
+        fixed = 0.0 if joined else reached.fixed(op)
+        tensor, vector = self._tensor(op, reached.executed(op), reached), self._vector(cuda, reached.vector)
+        if op.kind == "fused" and not self._has_matrix_units(op):  # its products and the rest share the vector units
+            tensor, vector = tensor + self._vector(cuda, reached.tensor), 0.0
+        terms = tensor, vector, traffic / reached.memory
         if reached.overlap == 1:
             return Terms(*terms, fixed)
         stretch = reached.stretch(*terms)
@@ -109,13 +112,21 @@ class Machine:
         if type(flops) is int and flops == 0:
             return 0.0
         seconds = flops / (self.device.peaks[self.computes_in(op.dtype.name)] * reached.tensor)
-        if self.device.multiprocessors is None:
-            return seconds
-        return seconds * quantisation(op, self.device.multiprocessors)
-
-    def _vector(self, flops: Dim, reached: Efficiency) -> Dim:
+        if self.device.multiprocessors is None or not self._has_matrix_units(op):
+            return seconds  # vector units have no tiles
+        tiled = seconds * quantisation(op, self.device.multiprocessors)
         rate = self.device.vector.get("fp32")
-        return 0.0 if rate is None else flops / (rate * reached.vector)
+        if rate is None or self.calibration is not None:
+            return tiled
+        return minimum(tiled, flops / rate)  # a product of one row is faster on the vector units than in padded tiles
+
+    def _has_matrix_units(self, op: Op) -> bool:
+        """Whether products of an operator run on units of their own."""
+        return self.computes_in(op.dtype.name) in self.device.tensor
+
+    def _vector(self, flops: Dim, share: float) -> Dim:
+        rate = self.device.vector.get("fp32")
+        return 0.0 if rate is None else flops / (rate * share)
 
     def _activation_seconds(self, num_bytes: Dim) -> Dim:
         """Activations of one operator that fit the last-level cache move at its bandwidth, where that was measured.

@@ -79,6 +79,12 @@ class StageTime:
         )
 
     @property
+    def bound_by(self) -> Literal["FLOPs", "bytes"]:
+        """Which of the two the bound is of."""
+        is_flops = self.floor.matrix_seconds(self.device) >= self.floor.memory_seconds(self.device)
+        return "FLOPs" if is_flops else "bytes"
+
+    @property
     def mfu(self) -> float:
         """Model FLOPs utilisation at the predicted level: needed FLOPs / (dense peak * time)."""
         return float(self.floor.matrix_seconds(self.device)) / self.seconds.predicted
@@ -208,7 +214,8 @@ def time_page(
     """`batch_size` pages of these views, each with `prompt_tokens` of text and `decode_tokens` decode steps.
 
     `device` is one by name, by its file or itself (then eager), or a machine. `host_seconds` is the host's work on the
-    whole batch. The model is left in decode with the page's cache.
+    whole batch (`hardware.host.host_seconds` says what it may be; 0: TTFT is the device's alone). The model is left in
+    decode with the page's cache.
     """
     machine = device if isinstance(device, Machine) else machine_of(device)
     batch = as_dim(batch_size, "batch_size")

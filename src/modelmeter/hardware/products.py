@@ -1,10 +1,10 @@
 """The matrix products inside an operator, and what tiles and waves make of them.
 
-A kernel computes its output in tiles of 128 x 128 (halved, down to 16, while a tile still covers a side of the
-product), stepping through the inner dimension by 64. The steps of all tiles are dealt out evenly to multiprocessors,
-those of one tile to several of them too (split-K; dealt out so it is "stream-K", Osama et al., 2023). What a tile
-overhangs (tile quantisation) and what the last round of steps leaves idle (wave quantisation) is time without work.
-Terms and effects: NVIDIA, Matrix Multiplication Background User's Guide.
+A kernel computes its output in tiles of 128 x 128 (64 where that overhangs a side of the product less, down to 16
+where a tile covers the whole side), stepping through the inner dimension by 64. The steps of all tiles are dealt out
+evenly to the multiprocessors, those of one tile to several of them too (split-K; dealt out so it is "stream-K", Osama
+et al., 2023). What a tile overhangs (tile quantisation) and what the last round of steps leaves idle (wave
+quantisation) is time without work. Terms and effects: NVIDIA, Matrix Multiplication Background User's Guide.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 from modelmeter.core.dims import Dim, ceil_div, is_array, prod
 from modelmeter.core.op import Op
 
-TILE_SIDES = (16, 32, 64, 128)
+SMALL_SIDES = (16, 32, 64)
 TILE_DEPTH = 64
 
 
@@ -71,7 +71,8 @@ def quantisation(op: Op, multiprocessors: int) -> Dim:
 
 
 def _tile(side: Dim) -> Dim:
-    """The smallest tile that covers a side, or the largest there is."""
+    """The smallest tile that covers a side; of a long one 128, or 64 where that overhangs less."""
+    odd = ceil_div(side, 64) % 2
     if is_array(side):
-        return np.select([side <= tile for tile in TILE_SIDES], TILE_SIDES, TILE_SIDES[-1])
-    return next((tile for tile in TILE_SIDES if side <= tile), TILE_SIDES[-1])
+        return np.select([side <= tile for tile in SMALL_SIDES], SMALL_SIDES, 128 - 64 * odd)
+    return next((tile for tile in SMALL_SIDES if side <= tile), 64 if odd else 128)

@@ -9,6 +9,7 @@ import attrs
 from modelmeter.core.cost import Cost, StageCost
 from modelmeter.core.dims import as_dim
 from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.precision import Precision
 from modelmeter.core.recorder import RecordOptions
 from modelmeter.core.trace import Trace
 from modelmeter.documents import Page, PageError
@@ -78,6 +79,7 @@ class Analysis:
     parameters: int
     weights_bytes: int
     conventions: Conventions
+    precision: Precision
     workload: Workload
     pages: tuple[PageResult, ...]
     errors: tuple[PageError, ...]
@@ -92,6 +94,7 @@ def analyze(
     workload: Workload | None = None,
     config: DeepseekOCRConfig | None = None,
     conventions: Conventions | None = None,
+    precision: Precision | None = None,
     on_page: Callable[[], None] | None = None,
 ) -> Analysis:
     """Analyse every page; `on_page` is called after each. Raises `ModelMeterError` for a workload that cannot be.
@@ -99,7 +102,8 @@ def analyze(
     Pages with the same views cost the same: they are computed once.
     """
     workload = workload or Workload()
-    model = DeepseekOCRModel.from_config(config, **attrs.asdict(conventions or Conventions()))
+    chosen = attrs.asdict(conventions or Conventions())
+    model = DeepseekOCRModel.from_config(config, precision=precision, **chosen)
     tiling = {"max_tiles": workload.max_tiles, "patch_size": (config or DeepseekOCRConfig()).sam.patch_size}
     plan_views(1, 1, mode=workload.mode, **tiling)  # a wrong mode is the call's error, not each page's
 
@@ -125,6 +129,7 @@ def analyze(
         parameters=model.parameter_count(),
         weights_bytes=model.parameter_bytes(),
         conventions=model.conventions,
+        precision=model.precision,
         workload=workload,
         pages=tuple(results),
         errors=tuple(errors),

@@ -48,6 +48,7 @@ def analysis_data(analysis: Analysis) -> dict[str, Any]:
             "weights_resident_bytes": analysis.weights_bytes,
             "config": attrs.asdict(analysis.config),
         },
+        "precision": {**attrs.asdict(analysis.precision), "description": analysis.precision.describe()},
         "workload": {name: value for name, value in workload.items() if name != "by_layer"},
         "pages": [_page(page) for page in analysis.pages],
         "errors": [{"source": error.source, "message": error.message} for error in analysis.errors],

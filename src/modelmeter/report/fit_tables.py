@@ -72,8 +72,14 @@ def verdict(report: FitReport) -> str:
     fitting = [cache for cache in found.caches if found.left_bytes(cache) >= 0]
     left = ", ".join(f"{units.size(found.left_bytes(cache))} {_HELD[cache.held]}" for cache in fitting)
     largest = ", ".join(f"{_count(cache.run)} {_HELD[cache.held]}" for cache in found.caches)
+    beyond = (
+        f" But context and decode steps are {found.workload.end} tokens, and the model has {found.positions} positions."
+        if found.too_long
+        else ""
+    )
     return (
-        f"A batch of {found.batch_size} fits, KV cache and what is left: {left}. Largest batch of the run: {largest}."
+        f"A batch of {found.batch_size} fits, KV cache and what is left: {left}. "
+        f"Largest batch of the run: {largest}.{beyond}"
     )
 
 
@@ -96,13 +102,10 @@ def notes(report: FitReport) -> list[str]:
         "bytes of weights, KV cache, activations and logits are exact; context and workspace are assumptions "
         "(--cuda-context), the allocator's fragmentation and rounding are not counted: the reserve is for them",
         "prefill includes vision; decode is its last step; activations and KV cache need not peak at the same moment",
-        f"in blocks: room for all tokens of the run from the start, {BLOCK_TOKENS} tokens a block and sequence"
-        + (f"; {found.prefill_batch} prefilled at once" if found.prefill_batch else "; all prefilled at once"),
+        f"in blocks: reserved for the worst case, all tokens of the run from the start, {BLOCK_TOKENS} tokens a block; "
+        + (f"{found.prefill_batch} prefilled at once" if found.prefill_batch else "all prefilled at once")
+        + " (--prefill-batch)",
     ]
-    if found.positions is not None and found.workload.end > found.positions:
-        lines.append(
-            f"context and decode steps are {found.workload.end} tokens, the model has {found.positions} positions"
-        )
     return lines
 
 
@@ -171,12 +174,12 @@ def _stops(limit: BatchLimit, free_bytes: int) -> str:
     """Why there is no batch of one more."""
     if limit.batch >= MAX_BATCH:
         return "nothing does"
-    parts = [f"activations {units.size(limit.activations_bytes)}"]
+    parts = [f"activations up to {units.size(limit.activations_bytes)}"]
     if limit.kv_bytes:
-        parts.append(f"KV {units.size(limit.kv_bytes)}")
+        parts.append(f"KV up to {units.size(limit.kv_bytes)}")
     return (
-        f"{limit.batch + 1:,} take {_gib(limit.needed_bytes)} of {_gib(free_bytes)} in {limit.stopped_by}: "
-        f"{', '.join(parts)}; most in {limit.place or 'the whole'}"
+        f"{limit.batch + 1:,} take {_gib(limit.needed_bytes)} of {_gib(free_bytes)} in {limit.stopped_by}, most in "
+        f"{limit.place or 'the whole'} ({', '.join(parts)})"
     )
 
 

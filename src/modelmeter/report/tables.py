@@ -5,7 +5,8 @@ from modelmeter.report import units
 from modelmeter.report.analysis import STAGES, Analysis, PageResult, StageResult
 from modelmeter.report.conventions import convention_notes
 from modelmeter.report.grid import Table
-from modelmeter.report.timing.tables import time_notes, timing_tables
+from modelmeter.report.timing.notes import time_notes
+from modelmeter.report.timing.tables import timing_tables
 
 _COST_COLUMNS = ("tensor\nFLOPs", "CUDA\nFLOPs", "weights\nread", "activ.\nmoved", "KV\nmoved", "FLOP/\nbyte")
 _MEMORY_COLUMNS = ("weights\nheld", "activ.\npeak", "KV\nheld")
@@ -40,7 +41,7 @@ def heading(analysis: Analysis) -> str:
 
 def notes(analysis: Analysis) -> list[str]:
     """The conventions, and what is special about this analysis."""
-    lines = convention_notes(analysis.conventions)
+    lines = [f"precision: {analysis.precision.describe()}", *convention_notes(analysis.conventions)]
     if analysis.workload.batch_size > 1:
         lines.append(f"every stage is of {analysis.workload.batch_size} equal pages at once, KV and peaks included")
     lines.append("document totals: FLOPs and bytes added over pages; memory is the largest page's")

@@ -12,7 +12,8 @@ from modelmeter.core.precision import Precision
 from modelmeter.hardware.host import host_seconds
 from modelmeter.models.deepseek_ocr.views import plan_views
 from modelmeter.report.timing.export import timing_data, to_csv, to_json, to_markdown
-from modelmeter.report.timing.tables import heading, machine_notes, notes, timing_tables
+from modelmeter.report.timing.notes import heading, machine_notes, notes
+from modelmeter.report.timing.tables import timing_tables
 from modelmeter.report.timing.timing import Wanted
 
 from .conftest import A4, BAD, CALIBRATION, RECEIPT
@@ -146,7 +147,7 @@ def test_the_table_of_a_page_is_its_data(timed):
     assert {"sam", "clip", "projector", "embedding", "decoder", "lm_head"} < set(rows)
     page = timing.pages[0].time
     decode = rows[f"decode step at {page.context_len} cached"]
-    assert decode[-2:] == (f"{page.decode.mfu:.1%}", f"{page.decode.mbu:.1%}")
+    assert decode[-2:] == (f"{page.decode.mfu * 100:.3g}%", f"{page.decode.mbu * 100:.3g}%")
     assert decode[-3] == page.decode.timeline.total.binds
     assert rows["TPOT (mean of 2 steps)"][1:4] != ("", "", "")
     assert "page of 3 tokens" in rows  # the prefill yields the first

@@ -12,7 +12,8 @@ from modelmeter.hardware.page_time import LEVELS, Levels, PageTime, StageTime
 from modelmeter.hardware.timeline import RESOURCES, Span
 from modelmeter.report.conventions import convention_notes
 from modelmeter.report.grid import escape, markdown_table
-from modelmeter.report.timing.tables import heading, machine_notes, notes, timing_tables
+from modelmeter.report.timing.notes import cautions, heading, machine_notes, notes
+from modelmeter.report.timing.tables import timing_tables
 from modelmeter.report.timing.timing import PageTiming, Timing
 
 SCHEMA = "modelmeter.time/1"
@@ -30,7 +31,11 @@ def timing_data(timing: Timing) -> dict[str, Any]:
         "conventions": {
             **attrs.asdict(timing.conventions),
             "max_tiles": timing.workload.max_tiles,
-            "notes": [*convention_notes(timing.conventions), *machine_notes(machine, timing.precision)],
+            "notes": [
+                *convention_notes(timing.conventions),
+                *machine_notes(machine, timing.precision),
+                *cautions(timing),
+            ],
         },
         "model": {"name": None if timing.model.config is None else timing.model.config.name},
         "device": device_data(timing),
@@ -135,6 +140,7 @@ def _stage(stage: StageTime, by_layer: int | None) -> dict[str, Any]:
     data = {
         "seconds": _levels(stage.seconds),
         "binds": total.binds,
+        "bound_by": stage.bound_by,
         "waits": _waits(total),
         "kernels": float(stage.timeline.launches),
         "mfu": stage.mfu,

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from modelmeter.report.grid import console_for, print_line, print_table
-from modelmeter.report.timing.tables import heading, notes, timing_tables
+from modelmeter.report.timing.notes import heading, notes
+from modelmeter.report.timing.tables import timing_tables
 from modelmeter.report.timing.timing import Timing
 
 if TYPE_CHECKING:

@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from modelmeter.core.precision import Precision
-from modelmeter.hardware.machine import Machine
 from modelmeter.hardware.page_time import LEVELS, Levels, StageTime
 from modelmeter.hardware.timeline import Span
 from modelmeter.models.deepseek_ocr.parts import PARTS
 from modelmeter.report import units
-from modelmeter.report.conventions import convention_notes
 from modelmeter.report.grid import Table
 from modelmeter.report.timing.timing import PageTiming, Timing, Wanted
 
@@ -28,66 +25,6 @@ def timing_tables(timing: Timing) -> list[Table]:
     if timing.wanted != Wanted():
         tables.append(_required(timing))
     return tables
-
-
-def heading(timing: Timing) -> str:
-    """One line: the device and how the model is run on it."""
-    device, work = timing.machine.device, timing.workload
-    batch = f", {work.batch_size} such pages at a time" if work.batch_size > 1 else ""
-    return (
-        f"{timing.model.config.name if timing.model.config else 'model'} on {device.title} ({device.name}), "
-        f"{timing.machine.execution}; mode {work.mode}, at most {work.max_tiles} tiles; "
-        f"each page {work.prompt_tokens} prompt tokens, {work.decode_tokens} decode steps{batch}"
-    )
-
-
-def notes(timing: Timing) -> list[str]:
-    """What the times rest on, and the conventions of the counting."""
-    return time_notes(timing) + convention_notes(timing.conventions)
-
-
-def time_notes(timing: Timing) -> list[str]:
-    """What the levels mean, and what was assumed."""
-    machine = timing.machine
-    level = "roofline" if machine.calibration is None else "calibrated"
-    lines = [
-        f"times on {machine.device.title} ({machine.device.name}), {machine.execution}",
-        "bound: no implementation of this model on this device can be faster; roofline: operator by operator at "
-        "data-sheet rates" + ("" if machine.calibration is None else "; calibrated: at the rates kernels reach here"),
-        f"tensor, vector, memory, launch: where the {level} time goes; MFU: needed matrix FLOPs / (dense peak x time); "
-        "MBU: (weights used, once, + KV cache) / (bandwidth x time)",
-        f"precision: {timing.precision.describe()}",
-        *machine_notes(machine, timing.precision),
-    ]
-    host = timing.given_host_seconds
-    if host is None:
-        lines.append("host: reading and resizing on one core, from the page's size (bench/results/host-time.json)")
-    else:
-        lines.append(f"host: {units.seconds(host)} a page, as given")
-    return lines
-
-
-def machine_notes(machine: Machine, precision: Precision) -> list[str]:
-    """What was assumed of a device and its host, for products in the formats of `precision`."""
-    device, lines = machine.device, []
-    if machine.execution == "eager":
-        known = (machine.given_host_seconds, machine.calibration, device.launch_seconds) != (None, None, None)
-        text = f"eager: {machine.host_seconds * 1e6:.3g} us of the host a kernel"
-        lines.append(text if known else f"{text}, an assumption (PyTorch takes 5 to 25 us): --launch-overhead sets it")
-    else:
-        lines.append(f"{machine.execution}: no host time between kernels")
-    for wanted in dict.fromkeys((precision.float16.name, precision.activations or precision.float16.name)):
-        used = machine.computes_in(wanted)
-        if used != wanted:
-            lines.append(f"{device.name} has no {wanted} units: products in {wanted} are taken at its {used} rate")
-    if "fp32" not in device.vector:
-        free = "elementwise work and products in fp32 are taken as free"
-        lines.append(f"{device.name}: its vector rate is not published: {free}")
-    if device.multiprocessors is None:
-        lines.append(f"{device.name}: number of multiprocessors unknown: no tile and wave quantisation")
-    if device.note:
-        lines.append(f"{device.name}: {device.note}")
-    return lines
 
 
 def _kind(timing: Timing, pages: list[PageTiming]) -> Table:
@@ -117,7 +54,7 @@ def _kind(timing: Timing, pages: list[PageTiming]) -> Table:
 def _layers(stage: str, page: PageTiming, depth: int) -> Table:
     """The predicted time of each module path of a stage, cut to `depth` names."""
     spans = getattr(page.time, stage).timeline.by_layer(depth)
-    rows = [(path or "(inputs)", *_span(span)) for path, span in spans.items() if float(span.seconds) > 0]
+    rows = [(path or "(the model itself)", *_span(span)) for path, span in spans.items() if float(span.seconds) > 0]
     rows.append(("all", *_span(sum(spans.values(), Span()))))
     title = f"{page.page.label}: layers, {stage}" + (", one token" if stage == "decode" else " (vision included)")
     columns = ("layer", "time", "tensor", "vector", "memory", "launch", "binds")
@@ -172,7 +109,7 @@ def _part(name: str, span: Span, levels: int) -> tuple[str, ...]:
 
 def _stage(name: str, stage: StageTime, levels: Sequence[str]) -> tuple[str, ...]:
     total = stage.timeline.total
-    shares = (f"{stage.mfu:.1%}", f"{stage.mbu:.1%}")
+    shares = (f"{stage.mfu * 100:.3g}%", f"{stage.mbu * 100:.3g}%")
     return (name, *_levels(stage.seconds, levels), *_resources(total), total.binds, *shares)
 
 

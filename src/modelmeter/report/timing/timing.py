@@ -121,6 +121,7 @@ def with_times(analysis: Analysis, machine: Machine) -> Analysis:
         workload=analysis.workload,
         config=analysis.config,
         conventions=analysis.conventions,
+        precision=analysis.precision,
     )
     return attrs.evolve(analysis, timing=timing)
 
