@@ -10,10 +10,12 @@ import typer
 
 from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.cli.analyze import analyze
+from modelmeter.cli.calibrate import calibrate
 from modelmeter.cli.devices import devices
 from modelmeter.cli.fit import fit
 from modelmeter.cli.formula import formula
 from modelmeter.cli.output import complain
+from modelmeter.cli.plan import plan
 from modelmeter.cli.time import time
 from modelmeter.cli.verify import verify
 from modelmeter.core.errors import ModelMeterError
@@ -26,9 +28,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(name="analyze")(analyze)
+app.command(name="calibrate")(calibrate)
 app.command(name="devices")(devices)
 app.command(name="fit")(fit)
 app.command(name="formula")(formula)
+app.command(name="plan")(plan)
 app.command(name="time")(time)
 app.command(name="verify")(verify)
 

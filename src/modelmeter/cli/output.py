@@ -1,8 +1,9 @@
-"""What all commands share: where results go."""
+"""What all commands share: where results go, and a line that says what runs."""
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar
 
@@ -76,3 +77,15 @@ def complain(messages: Iterable[object]) -> None:
     """One line on standard error for each."""
     for message in messages:
         typer.echo(f"modelmeter: {message}", err=True)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that says what runs; nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda line: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("importing torch") as status:
+        yield status.update

@@ -1,13 +1,11 @@
 """`modelmeter verify`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, deliver
+from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, deliver, progress
 
 if TYPE_CHECKING:
     from modelmeter.live.verification.selection import Report
@@ -77,7 +75,7 @@ def verify(
     """
     outputs = {"json": json, "markdown": markdown}
     check_outputs(outputs, [] if config is None else [str(config)])
-    with _progress(quiet) as say:
+    with progress(quiet) as say:
         from modelmeter.live.verification.request import Request, run
 
         request = Request(
@@ -108,17 +106,3 @@ def _deliver(report: "Report", wanted: dict[str, str | None], quiet: bool) -> No
 
     writers = {"json": export.to_json, "markdown": render.to_markdown}
     deliver(report, wanted, writers, print_it=render.print_report, quiet=quiet)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A line on the terminal that says what runs; nothing elsewhere."""
-    import sys
-
-    if quiet or not sys.stderr.isatty():
-        yield lambda line: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("importing torch") as status:
-        yield status.update

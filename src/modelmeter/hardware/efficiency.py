@@ -31,8 +31,8 @@ OperatorClass: TypeAlias = Literal[
 ]
 """Products by weights (also one by one in a loop over experts), the same in fp32 (the router's), by experts' weights in
 one kernel, of activations; convolutions; attention in one kernel, of many queries and of one; arithmetic, and where it
-writes more than it reads; special functions; normalisations in one kernel; reductions, sorts; casts and copies in order,
-copies into another order, rows picked by index."""
+writes more than it reads; special functions; normalisations in one kernel; reductions, sorts; casts and copies in
+order, copies into another order, rows picked by index."""
 CLASSES: Final[tuple[OperatorClass, ...]] = get_args(OperatorClass)
 LIKE: Final[Mapping[OperatorClass, OperatorClass]] = {
     "fp32_matmul": "matmul",

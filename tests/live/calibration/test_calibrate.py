@@ -1,0 +1,134 @@
+"""`modelmeter calibrate` from end to end, quickly: the numbers mean little, the path is the real one."""
+
+import os
+import sys
+
+import attrs
+import pytest
+import torch
+
+from modelmeter import ModelMeterError, cli
+from modelmeter.hardware.efficiency import CLASSES
+from modelmeter.hardware.page_time import time_page
+from modelmeter.hardware.roofline import machine_of
+from modelmeter.live.calibration import host
+from modelmeter.live.calibration.calibrate import calibrate
+from modelmeter.live.calibration.clock import CPUClock
+from modelmeter.live.calibration.host import host_time
+from modelmeter.live.calibration.stages import Stages
+from modelmeter.live.verification.real_run import SMALL
+from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
+from modelmeter.models.deepseek_ocr.views import ViewPlan
+
+
+@pytest.fixture
+def program(monkeypatch, capsys):
+    """program(*arguments) -> (exit code, standard output, lines on standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["modelmeter", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err.splitlines()
+
+    return run
+
+
+def test_a_quick_calibration_of_this_cpu(program, tmp_path):
+    path = tmp_path / "my-cpu.toml"
+    code, out, err = program("calibrate", "--quick", "--threads", "1", "-o", path)
+    assert (code, err) == (0, [f"wrote {path}"])
+    assert all(kind.replace("_", " ") in out for kind in CLASSES)
+    assert "us a kernel, measured on a model of 4 narrow layers" in out
+    machine = machine_of(path)
+    assert machine.device.name == "my-cpu"
+    assert machine.synchronous
+    assert set(machine.calibration.classes) == set(CLASSES)
+    provenance = machine.calibration.provenance
+    assert (provenance["threads"], provenance["torch"]) == (1, torch.__version__)
+    page = time_page(DeepseekOCRModel.from_config(SMALL), ViewPlan.from_grid((1, 1), base_size=256), machine)
+    for stage in (page.vision, page.prefill, page.decode):
+        assert stage.seconds.bound <= stage.seconds.roofline <= stage.seconds.calibrated
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--device", "gpu"), "--device 'gpu' is unknown: choose cpu or cuda:0"),
+        (("--threads", "0"), "--threads 0: give 1 or more"),
+    ],
+)
+def test_wrong_arguments_are_one_line(program, tmp_path, arguments, reason):
+    code, out, err = program("calibrate", "--quick", *arguments, "-o", tmp_path / "mine.toml")
+    assert (code, out, err) == (2, "", [f"modelmeter: {reason}"])
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_cuda_it_is_one_line(program, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, out, err = program("calibrate", "--device", "cuda:0", "-o", tmp_path / "mine.toml")
+    assert (code, out, len(err)) == (2, "", 1)
+    assert "sees no CUDA device" in err[0]
+
+
+def test_a_file_that_cannot_be_written_is_one_line_at_once(program, tmp_path, monkeypatch):
+    monkeypatch.setattr("modelmeter.live.calibration.calibrate.calibrate", pytest.fail)
+    (tmp_path / "file").write_text("")
+    code, out, err = program("calibrate", "-o", tmp_path / "file" / "mine.toml")
+    assert (code, out, len(err)) == (2, "", 1)
+    assert err[0].startswith("modelmeter: cannot write")
+
+
+def test_without_torch_it_is_one_line(program, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("modelmeter.live")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, out, err = program("calibrate", "-o", tmp_path / "mine.toml")
+    assert (code, out, len(err)) == (2, "", 1)
+    assert "pip install 'modelmeter[live]'" in err[0]
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """The small model on the CPU."""
+    return Stages(SMALL, CPUClock())
+
+
+def test_stages_beside_their_twins(stages):
+    views = ViewPlan.from_grid((2, 1), base_size=256, tile_size=128)
+    vision, prefill = stages.vision(views, 2, 2), stages.prefill(2, 20, 3)
+    decode = stages.decode(2, 20, 5)
+    assert (vision.timing.repeats, prefill.timing.repeats, decode.timing.repeats) == (2, 3, 5)
+    assert vision.twin.operation_mode == "vision"
+    assert (vision.experts_reached, vision.twin.step.images) == (None, ((2, 128), (1, 256)))
+    assert (prefill.twin.operation_mode, prefill.twin.step.queries, prefill.twin.step.batch) == ("prefill", 20, 2)
+    assert 3 <= prefill.experts_reached <= 16  # each token takes 3 of 16
+    assert decode.twin.operation_mode == "decode"
+    assert decode.twin.step.past == 20 + 2 + 5 // 2  # after two steps of warm-up the middle of five
+    assert 3 <= decode.experts_reached <= 2 * 3
+    assert decode.twin.conventions.coverage == decode.experts_reached
+
+
+def test_a_cuda_graph_needs_cuda(stages):
+    with pytest.raises(ModelMeterError, match="needs a CUDA device"):
+        stages.decode_graph(1, 20, 2)
+
+
+def test_the_host_without_transformers(monkeypatch, device):
+    def none():
+        raise ModelMeterError("no transformers")
+
+    monkeypatch.setattr(host, "check_transformers", none)
+    found = host_time(CPUClock(), device, {}, None, repeats=3)
+    assert found.measured_on == "one linear module"
+    assert 0 < found.low <= found.seconds <= found.high
+
+
+def test_calibrating_says_what_it_does():
+    said = []
+    found = calibrate("cpu", quick=True, threads=1, say=said.append)
+    assert said[0] == "drawing random numbers"
+    assert said[-1] == "host time"
+    assert attrs.asdict(found.host)["measured_on"] == "a model of 4 narrow layers"
+    assert len(found.samples) == sum(one.operators for one in found.fitted.values())
