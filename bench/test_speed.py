@@ -84,6 +84,24 @@ def test_verify(benchmark, goal, name):
     assert "verified: 4 stages" in out
 
 
+ON_A_DEVICE = {
+    "`modelmeter time` of one page, whole process": ["time", "1654x2339", "--device", "h200"],
+    "`modelmeter fit` of one page, whole process": ["fit", "--device", "h200"],
+    "`modelmeter plan` for one device, simulated, whole process": [
+        *["plan", "--pages-per-day", "200000", "--device", "h200", "--ttft", "1", "--tpot", "0.05"],
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ON_A_DEVICE, ids=["time", "fit", "plan"])
+def test_on_a_device(benchmark, goal, name):
+    goal(name)
+    out = benchmark.pedantic(
+        python, args=("-m", "modelmeter", *ON_A_DEVICE[name]), rounds=VERIFY_ROUNDS, warmup_rounds=1
+    )
+    assert "h200" in out
+
+
 def three_stages(model, views, context):
     """Vision, prefill and decode of a page, each with all that is known of it."""
     model.set_views(views)
@@ -134,6 +152,18 @@ def test_the_first_page(benchmark, goal):
     views = mm.plan_views(1654, 2339)
     contexts = itertools.count(views.image_tokens)
     benchmark.pedantic(first, setup=lambda: ((views, next(contexts)), {}), rounds=ROUNDS // 2, warmup_rounds=2)
+
+
+def test_time_page(benchmark, goal):
+    goal("the times of a page not seen before: three stages, three levels, 512 decode steps")
+    model, machine = mm.DeepseekOCRModel.from_config(), mm.machine_of("h200")
+    heights = itertools.count(1800, 7)
+
+    def run(height):
+        return mm.time_page(model, mm.plan_views(1654, height), machine, prompt_tokens=height)
+
+    result = benchmark.pedantic(run, setup=lambda: ((next(heights),), {}), rounds=ROUNDS // 4, warmup_rounds=3)
+    assert result.ttft.bound < result.ttft.roofline
 
 
 def test_run(benchmark, goal):

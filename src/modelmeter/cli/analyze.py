@@ -20,6 +20,7 @@ from modelmeter.cli.options import (
 from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, coverage_option, deliver
 
 if TYPE_CHECKING:
+    from modelmeter.hardware.machine import Machine
     from modelmeter.report.analysis import Analysis
 
 _SHOW_PROGRESS_FROM = 100  # pages; fewer are done before a bar could be drawn
@@ -76,11 +77,9 @@ def analyze(
         modelmeter analyze paper.pdf --device h200
     """
     from modelmeter.documents import count_pages, read_pages
-    from modelmeter.hardware.roofline import machine_of
     from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig, make_conventions
     from modelmeter.report.analysis import Workload, require_pages
     from modelmeter.report.analysis import analyze as run
-    from modelmeter.report.timing.timing import with_times
 
     outputs = {"json": json, "yaml": yaml, "markdown": markdown, "csv": csv}
     check_outputs(outputs, files)
@@ -102,16 +101,24 @@ def analyze(
     )
     model = None if config is None else DeepseekOCRConfig.from_hf(config)
     precision = precision_of(weights, activations, kv, weights_parts)
-    machine = None if device is None else machine_of(device, *(device_file or []), execution=execution_of(execution))
+    machine = None if device is None else _machine(device, device_file, execution)
     pages = read_pages(files, dpi=dpi)
     with nullcontext(None) if quiet else _progress(lambda: count_pages(files)) as on_page:
         analysis = run(pages, workload=workload, config=model, conventions=chosen, precision=precision, on_page=on_page)
     complain(analysis.errors)
     if machine is not None:
+        from modelmeter.report.timing.timing import with_times
+
         analysis = with_times(analysis, machine)
     _deliver(require_pages(analysis), outputs, quiet)
     if analysis.errors:
         raise typer.Exit(1)
+
+
+def _machine(device: str, files: list[Path] | None, execution: str) -> "Machine":
+    from modelmeter.hardware.roofline import machine_of
+
+    return machine_of(device, *(files or []), execution=execution_of(execution))
 
 
 def _deliver(analysis: "Analysis", wanted: dict[str, str | None], quiet: bool) -> None:

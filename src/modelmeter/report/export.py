@@ -11,7 +11,6 @@ from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.core.cost import STAGE_FIELDS, Cost, StageCost
 from modelmeter.report.analysis import STAGES, Analysis, PageResult, StageResult
 from modelmeter.report.conventions import convention_notes
-from modelmeter.report.timing.export import timing_data
 
 SCHEMA = "modelmeter.analysis/1"
 EXACT_FIELDS = (
@@ -54,7 +53,11 @@ def analysis_data(analysis: Analysis) -> dict[str, Any]:
         "errors": [{"source": error.source, "message": error.message} for error in analysis.errors],
         "totals": _totals(analysis),
     }
-    return data if analysis.timing is None else {**data, "time": timing_data(analysis.timing)}
+    if analysis.timing is None:
+        return data
+    from modelmeter.report.timing.export import timing_data
+
+    return {**data, "time": timing_data(analysis.timing)}
 
 
 def to_json(analysis: Analysis) -> str:

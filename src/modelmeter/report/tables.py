@@ -5,8 +5,6 @@ from modelmeter.report import units
 from modelmeter.report.analysis import STAGES, Analysis, PageResult, StageResult
 from modelmeter.report.conventions import convention_notes
 from modelmeter.report.grid import Table
-from modelmeter.report.timing.notes import time_notes
-from modelmeter.report.timing.tables import timing_tables
 
 _COST_COLUMNS = ("tensor\nFLOPs", "CUDA\nFLOPs", "weights\nread", "activ.\nmoved", "KV\nmoved", "FLOP/\nbyte")
 _MEMORY_COLUMNS = ("weights\nheld", "activ.\npeak", "KV\nheld")
@@ -24,6 +22,8 @@ def analysis_tables(analysis: Analysis) -> list[Table]:
     if analysis.workload.by_layer is not None:
         tables += [_layers(name, analysis.totals[name]) for name in STAGES]
     if analysis.timing is not None:
+        from modelmeter.report.timing.tables import timing_tables  # a quarter of a plain analysis to import
+
         tables += timing_tables(analysis.timing)
     return tables
 
@@ -45,7 +45,11 @@ def notes(analysis: Analysis) -> list[str]:
     if analysis.workload.batch_size > 1:
         lines.append(f"every stage is of {analysis.workload.batch_size} equal pages at once, KV and peaks included")
     lines.append("document totals: FLOPs and bytes added over pages; memory is the largest page's")
-    return lines if analysis.timing is None else lines + time_notes(analysis.timing)
+    if analysis.timing is None:
+        return lines
+    from modelmeter.report.timing.notes import time_notes
+
+    return lines + time_notes(analysis.timing)
 
 
 def _kinds(analysis: Analysis) -> list[list[PageResult]]:
