@@ -159,15 +159,15 @@ class PageTime:
 
     def required(self, *, ttft: float | None = None, tpot: float | None = None) -> Rates:
         """Rates needed for the prefill within `ttft` (host work off), or for the first decode step within `tpot`."""
-        if (ttft is None) == (tpot is None):
-            raise ModelMeterError("required() takes ttft or tpot, one of them, in seconds")
-        if tpot is not None:
+        if tpot is not None and ttft is None:
             return required_rates(self.decode.cost, tpot)
-        if ttft is not None and ttft <= self.host_seconds:
+        if ttft is None or tpot is not None:
+            raise ModelMeterError("required() takes ttft or tpot, one of them, in seconds")
+        if ttft <= self.host_seconds:
             raise ModelMeterError(
                 f"a TTFT of {ttft:g} s ends before the host has read the page ({self.host_seconds:.3g} s): allow more"
             )
-        return required_rates(self.prefill.cost, (ttft or 0.0) - self.host_seconds)
+        return required_rates(self.prefill.cost, ttft - self.host_seconds)
 
     @property
     def host(self) -> Levels:

@@ -117,7 +117,7 @@ def _stage_row(plan: DevicePlan, fleet: Fleet) -> tuple[str, ...]:
     steady = fleet.steady
     method, check = "closed form", ""
     if steady.measured is not None:
-        method = f"simulation, {steady.measured.replications} runs"
+        method = f"simulation, {steady.measured.replications} runs, ± {steady.widest:.1%}"
     if steady.difference is not None:
         check = f"{'within' if steady.agrees else 'parts by'} {steady.difference:.1%}"
     return (

@@ -173,3 +173,12 @@ def test_simulated_and_closed_plans_agree(model, a4, h200):
     assert simulated.steady.agrees
     for name, limit in (("ttft_p95", 0.3), ("tpot_p95", 0.01)):
         assert simulated.steady.latency(name) <= limit
+
+
+@pytest.mark.parametrize(("per_day", "ttft"), [(1e9, 0.15), (1e8, 0.17)])
+def test_limits_hold_at_the_load_that_is_reported(model, a4, per_day, ttft):
+    """So many GPUs that each runs at its limit: the interval's upper end is below it, with other random numbers."""
+    machine, limits = machine_of("a100-40g", execution="graph"), Limits(ttft=ttft)
+    fleet = planned(model, machine, a4, limits=limits, per_day=per_day, running=Running()).fleet
+    assert fleet.gpus > 50 and fleet.steady.rate > 0.97 * fleet.gpu.rate
+    assert fleet.steady.measured.ttft_p95.upper <= ttft

@@ -40,11 +40,11 @@ class Limits:
             raise ModelMeterError(f"utilisation must be above 0 and at most 1, got {self.utilisation:g}")
 
     def broken(self, found: Measured | Predicted) -> list[str]:
-        """The limits that a steady state breaks: "ttft", "tpot"."""
+        """The limits that a steady state may break: "ttft", "tpot". Of a simulation its interval's upper end counts."""
         ttft, tpot = found.ttft_p95, found.tpot_p95
         values = {
-            "ttft": ttft if isinstance(ttft, float) else ttft.mean,
-            "tpot": tpot if isinstance(tpot, float) else tpot.mean,
+            "ttft": ttft if isinstance(ttft, float) else ttft.upper,
+            "tpot": tpot if isinstance(tpot, float) else tpot.upper,
         }
         wanted = {"ttft": self.ttft, "tpot": self.tpot}
         return [name for name, limit in wanted.items() if limit is not None and values[name] > limit]

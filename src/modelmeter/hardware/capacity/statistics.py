@@ -14,6 +14,11 @@ class Estimate:
     half_width: float = 0.0
 
     @property
+    def upper(self) -> float:
+        """The upper end of the interval."""
+        return self.mean + self.half_width
+
+    @property
     def relative(self) -> float:
         """Half width over mean; 0 where the mean is 0."""
         return self.half_width / abs(self.mean) if self.mean else 0.0
