@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from typer.testing import CliRunner
@@ -191,23 +190,6 @@ def test_an_interrupt_is_exit_code_130_wherever_it_comes(program, monkeypatch):
     done = program("analyze", "10x10")
     assert (done.code, done.out) == (130, "")
     assert "Traceback" not in done.err
-
-
-def test_an_interrupt_in_a_finaliser_is_not_lost(program, monkeypatch):
-    class Finalised:
-        def __del__(self):
-            raise KeyboardInterrupt  # where the signal's handler may run; Python drops what is raised here
-
-    def work(*_, **__):
-        Finalised()
-        time.sleep(10)
-        raise AssertionError("the interrupt was lost")
-
-    hook = sys.unraisablehook
-    monkeypatch.setattr("modelmeter.report.analysis.analyze", work)
-    done = program("analyze", "10x10")
-    assert (done.code, done.out) == (130, "")
-    assert sys.unraisablehook is hook
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

@@ -1,12 +1,8 @@
 """The program: its commands, its version, and how it reports an error."""
 
-import _thread
 import errno
 import os
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -69,29 +65,6 @@ def program(
 
 def main() -> None:
     """Run the program; what a user caused is one line on stderr and exit code 2."""
-    with _no_interrupt_lost():
-        _run()
-
-
-@contextmanager
-def _no_interrupt_lost() -> Iterator[None]:
-    """Python drops what is raised in a finaliser; a Ctrl-C that lands in one comes again soon after."""
-    before = sys.unraisablehook
-
-    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
-        if unraisable.exc_type is KeyboardInterrupt:
-            threading.Timer(0.01, _thread.interrupt_main).start()  # right here it would be dropped as well
-        else:
-            before(unraisable)
-
-    sys.unraisablehook = hook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
-
-
-def _run() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of a file's name
     try:
