@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -172,7 +173,9 @@ def test_an_interrupt_ends_it_quietly(tmp_path):
     words = ["analyze", *sizes, "--max-tiles", "1024", "--by-layer", "100", "--json", "out.json"]
     python, *rest = command(*words)
     line, pipe = [python, "-X", "importtime", *rest], subprocess.PIPE
-    with subprocess.Popen(line, cwd=tmp_path, env=ENVIRONMENT, stdout=pipe, stderr=pipe) as running:
+    start = partial(subprocess.Popen, cwd=tmp_path, env=ENVIRONMENT, stdout=pipe, stderr=pipe)
+    # A shell's background job, and all it starts, ignores Ctrl-C: these tests may run as one.
+    with start(line, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL)) as running:
         for line in running.stderr:
             if line.rstrip().endswith(b"modelmeter.report.analysis"):
                 break
