@@ -162,9 +162,8 @@ def measured(plan: Plan, stages: Stages, *, quick: bool) -> Iterator[tuple[str, 
                 print(f"  {error}")
 
 
-def compared(plan: Plan, machine: Machine, *, quick: bool) -> Iterator[dict[str, Any]]:
-    """One row a stage: what was measured, and each level beside it."""
-    device = torch.device("cuda") if machine.device.kind == "gpu" else torch.device("cpu")
+def compared(plan: Plan, machine: Machine, device: torch.device, *, quick: bool) -> Iterator[dict[str, Any]]:
+    """One row a stage, run on `device`: what was measured, and each level beside it."""
     with quietly():
         stages = Stages(plan.config, clock_of(device), attention=plan.attention, experts=plan.experts)
         for kind, run in measured(plan, stages, quick=quick):
@@ -272,7 +271,7 @@ def main() -> None:
     before, rows = os.getloadavg()[0], []
     for plan in plans(where, quick=arguments.quick):
         print(plan.name, flush=True)
-        rows += compared(plan, machine, quick=arguments.quick)
+        rows += compared(plan, machine, where, quick=arguments.quick)
         gc.collect()
     provenance = dict(machine.calibration.provenance) if machine.calibration else {}
     result = {

@@ -77,13 +77,20 @@ class Stages:
         name = f"decode after {context}, batch {batch}"
         return StageRun(name=name, timing=Timing.of(times), twin=twin, experts_reached=self._mean_reached())
 
+    @torch.no_grad()
     def decode_graph(self, batch: int, context: int, repeats: int) -> StageRun:
         """One decode step captured as a CUDA graph and replayed. Raises where it cannot be captured."""
         if self.clock.device.type != "cuda":
             raise ModelMeterError("a CUDA graph needs a CUDA device")
         cache = self._prefill(batch, context)
         ids, mask = self._ids(batch, 1), torch.ones(batch, context + 1, dtype=torch.long, device=self.clock.device)
-        graph = torch.cuda.CUDAGraph()
+        graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # libraries initialise themselves before the capture, on a cache of their own
+            self.model(
+                input_ids=ids, attention_mask=mask, use_cache=True, past_key_values=self._prefill(batch, context)
+            )
+        torch.cuda.current_stream().wait_stream(side)
         try:
             with torch.cuda.graph(graph):
                 self.model(input_ids=ids, attention_mask=mask, use_cache=True, past_key_values=cache)
