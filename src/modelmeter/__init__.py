@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from modelmeter.models.deepseek_ocr.stages import get_decode_cost_per_token, get_prefill_cost, get_vision_cost
     from modelmeter.models.deepseek_ocr.views import ViewPlan, plan_views
     from modelmeter.report.analysis import analyze
+    from modelmeter.sweeps.sweep import sweep
 
 _HOMES = {
     "analyze": "report.analysis",
@@ -56,6 +57,7 @@ _HOMES = {
     "read_pages": "documents",
     "RunCost": "models.deepseek_ocr.run",
     "StageCost": "core.cost",
+    "sweep": "sweeps.sweep",
     "SyntheticKVCache": "core.kv_cache",
     "time_page": "hardware.page_time",
     "Timeline": "hardware.timeline",
@@ -93,6 +95,7 @@ __all__ = [
     "machine_of",
     "plan_views",
     "read_pages",
+    "sweep",
     "time_page",
 ]
 

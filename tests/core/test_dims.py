@@ -99,10 +99,16 @@ def test_power(exponent):
 
 
 @pytest.mark.parametrize(("value", "whole"), [(0.5, 0), (1.5, 2), (2.5, 2), (2.500001, 3), (7, 7), (-0.5, 0)])
-def test_rounded_is_half_to_even_for_numbers_only(value, whole):
+def test_rounded_is_half_to_even(value, whole):
     assert dims.rounded(value) == whole
-    assert dims.rounded(np.array([value]))[0] == value
-    assert dims.rounded(x / 2) == x / 2
+    assert dims.rounded(np.array([value])).tolist() == [whole]
+    assert dims.rounded(np.array([value], dtype=object)).tolist() == [whole]
+
+
+def test_rounded_leaves_whole_arrays_and_symbols_alone():
+    large = np.array([2**53 + 1])  # no float
+    assert dims.rounded(large).tolist() == [2**53 + 1]
+    assert dims.rounded(sympy.Rational(1, 2)) == sympy.Rational(1, 2)
 
 
 @given(st.integers(1, 2**70))

@@ -1,6 +1,6 @@
 """The architecture as imports: which package may see which, and what `import modelmeter` may load.
 
-The one-way order is core -> nn -> models -> hardware -> sweep -> report -> cli, with `documents` a leaf beside core
+The one-way order is core -> nn -> models -> hardware -> sweeps -> report -> cli, with `documents` a leaf beside core
 and `live` above all of them, seen by nobody but a function of the command line.
 """
 
@@ -19,7 +19,7 @@ SOURCE = Path(modelmeter.__file__).parent
 ROOT = "modelmeter"  # as a unit: the package's own __init__.py
 
 # unit (a folder or file right below the package) -> the other units it may import, anywhere in its code
-BELOW_REPORT = {"core", "nn", "models", "formulas", "hardware", "sweep"}
+BELOW_REPORT = {"core", "nn", "models", "formulas", "hardware", "sweeps"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
     "core": {"_version"},
@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"_version", "core", "nn"},
     "formulas": {"_version", "core", "nn", "models"},
     "hardware": {"_version", "core", "nn", "models", "formulas"},
-    "sweep": {"_version", *BELOW_REPORT},
+    "sweeps": {"_version", *BELOW_REPORT},
     "report": {"_version", "documents", *BELOW_REPORT},
     ROOT: {"_version", "documents", "report", *BELOW_REPORT},
     "cli": {ROOT, "_version", "documents", "report", *BELOW_REPORT},
@@ -39,6 +39,8 @@ INSIDE_FUNCTIONS_ONLY = {"cli": {"live"}, "core": {"hardware", "live"}}  # core:
 
 # third-party package -> the only folders or files that may import it while they load
 HEAVY = {
+    "dask": (),
+    "distributed": (),
     "matplotlib": (),
     "pandas": (),
     "simpy": (),
@@ -46,6 +48,7 @@ HEAVY = {
     "torch": ("live/",),
     "transformers": ("live/",),
     "xarray": (),
+    "zarr": (),
 }
 NOT_LOADED = {*HEAVY, "PIL", "pypdfium2", "rich", "typer", "yaml"}
 

@@ -4,7 +4,7 @@ The only module that asks which of the three it has. Everything else writes `+`,
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -199,11 +199,20 @@ def whole_above(value: Dim) -> Dim:
         return value
     if is_number(value):
         return math.ceil(value - 1e-9)
-    return np.ceil(value - 1e-9)
+    return _each_whole(value - 1e-9, math.ceil, np.ceil)
+
+
+def _each_whole(values: np.ndarray, of_one: Callable[[Any], int], of_all: Callable[[Any], Any]) -> np.ndarray:
+    """An array made whole, in int64 or, where its numbers are Python's, in ints of any size."""
+    if values.dtype == object:
+        return np.frompyfunc(of_one, 1, 1)(values)
+    return values if values.dtype.kind == "i" else of_all(values).astype(np.int64)
 
 
 def rounded(value: Dim) -> Dim:
-    """A real number rounded half to even; arrays and symbols stay real."""
+    """A real number rounded half to even, each of an array; a symbol stays real."""
+    if is_array(value):
+        return _each_whole(value, round, np.rint)
     return round(value) if is_number(value) else value
 
 

@@ -139,8 +139,7 @@ def move(
         op.backward_numbers = _gradients(inputs, 0, _reads([(x, x.nbytes) for x in (out, *kept)]))
     if type(when) is not int:
         op.launches = when
-        op.numbers = tuple([value * when for value in op.numbers])
-        op.backward_numbers = tuple([value * when for value in op.backward_numbers])
+        op.numbers, op.backward_numbers = _where(when, op.numbers), _where(when, op.backward_numbers)
         _only_when(recorder, out, inputs[0], when)
         if inputs[0].role == "kv":
             out.role, out.cached = "kv", 1 - when
@@ -188,6 +187,11 @@ def _fused_backward(recorder: Recorder, inside: Segment, inputs: list[Tensor], o
         recorder.keep(x)
     reads = _reads([(out, out.nbytes * 2), *[(x, x.nbytes) for x in inputs]])
     return _plus((*flops, 0, 0, 0, 0, 0), _gradients(inputs, 0, reads))
+
+
+def _where(when: Dim, numbers: Numbers) -> Numbers:
+    """The numbers of an operator that runs where `when` is 1; a plain 0 stays one."""
+    return tuple([value if type(value) is int and value == 0 else value * when for value in numbers])
 
 
 def _gradients(inputs: Sequence[Tensor], flops: Dim, reads: tuple[Dim, Dim, Dim]) -> Numbers:

@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from modelmeter.core.dims import Dim, ceil_div, exact_plus, exact_times, maximum
+from modelmeter.core.dims import Dim, ceil_div, exact_plus, exact_times, maximum, same
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.op import Op
 from modelmeter.core.precision import Precision
@@ -109,7 +109,9 @@ def floor_of(model: DeepseekOCRModel) -> Floor:
         tokens = sum(count * (side // (4 * config.sam.patch_size)) ** 2 for count, side in step.images)
         outputs = tokens * config.decoder.hidden_size
     else:
-        needed += _decoder_flops(lean, step, config.decoder.num_hidden_layers - 1)
+        text = attrs.evolve(step, mode="prefill", images=(), grid=(1, 1))
+        rows = lean.engine.trace(text, _MATRIX_ONLY) if step.images else whole
+        needed += _decoder_flops(lean, text, rows, config.decoder.num_hidden_layers - 1)
         kv = exact_times(model.kv_bytes_per_token(step.batch), step.end)
         outputs = config.decoder.vocab_size
     return Floor(
@@ -179,17 +181,18 @@ def _window_shares(sam: SamConfig, side: Dim) -> tuple[Fraction, Fraction]:
     return Fraction(grid, padded * window), Fraction(sum(s * s for s in sides), padded * window**2)
 
 
-def _decoder_flops(lean: DeepseekOCRModel, step: Step, last: int) -> Iterator[tuple[str, Dim]]:
-    """(dtype, needed FLOPs) of each product of decoder and head. Of the last layer's work on positions before the last
-    one, keys and values alone are read again.
+def _decoder_flops(lean: DeepseekOCRModel, step: Step, rows: Trace, last: int) -> Iterator[tuple[str, Dim]]:
+    """(dtype, needed FLOPs) of each product of decoder and head; `rows` is the step's trace. Of the last layer's work
+    on positions before the last one, keys and values alone are read again.
     """
-    text = attrs.evolve(step, mode="prefill", images=(), grid=(1, 1))
-    final = attrs.evolve(text, queries=1, past=step.end - 1)
+    last_row = rows
+    if not same(step.queries, 1):
+        last_row = lean.engine.trace(attrs.evolve(step, queries=1, past=step.end - 1), _MATRIX_ONLY)
     layer = f"model.layers.{last}."
     cached = tuple(f"{layer}self_attn.{name}" for name in ("k_proj", "v_proj"))
-    for path, op, flops in _matrix_flops(lean.engine.trace(text, _MATRIX_ONLY)):
+    for path, op, flops in _matrix_flops(rows):
         if not path.startswith(layer) or path.startswith(cached):
             yield op.dtype.name, flops
-    for path, op, flops in _matrix_flops(lean.engine.trace(final, _MATRIX_ONLY)):
+    for path, op, flops in _matrix_flops(last_row):
         if path.startswith(layer) and not path.startswith(cached):
             yield op.dtype.name, flops

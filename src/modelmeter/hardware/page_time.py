@@ -8,8 +8,9 @@ import attrs
 import numpy as np
 
 from modelmeter.core.cost import Cost
-from modelmeter.core.dims import Dim, as_dim, exact_plus
+from modelmeter.core.dims import Dim, as_dim, exact_plus, exact_times
 from modelmeter.core.errors import ModelMeterError
+from modelmeter.core.trace import Trace
 from modelmeter.hardware.device import Device
 from modelmeter.hardware.floor import Floor, floor_of
 from modelmeter.hardware.machine import Machine
@@ -59,7 +60,7 @@ class StageTime:
     device: Device
     cost: Cost
     floor: Floor
-    used_bytes: int
+    used_bytes: Dim
     roofline: Timeline
     calibrated: Timeline | None
     parts: dict[str, Span]
@@ -185,20 +186,26 @@ def required_rates(cost: Cost, seconds: float) -> Rates:
 
 def time_stage(model: DeepseekOCRModel, machine: Machine) -> StageTime:
     """The stage last started, with ints for sizes."""
-    trace, step = model.trace(), model.step
+    trace = model.trace()
     bare = attrs.evolve(machine, calibration=None)
     roofline = Timeline(trace, bare)
     calibrated = None if machine.calibration is None else Timeline(trace, machine)
-    kv = 0 if step.mode == "vision" else model.kv_bytes_per_token(step.batch) * step.end
     return StageTime(
         device=machine.device,
         cost=trace.total,
         floor=floor_of(model),
-        used_bytes=sum(trace.used_weights().values()) + kv,
+        used_bytes=used_bytes(model, trace),
         roofline=roofline,
         calibrated=calibrated,
         parts=(calibrated or roofline).split(model.engine.pieces(trace)),
     )
+
+
+def used_bytes(model: DeepseekOCRModel, trace: Trace) -> Dim:
+    """Bytes of the weights that the stage last started uses, once, and of the KV cache it reads and writes, once."""
+    step = model.step
+    kv = 0 if step.mode == "vision" else exact_times(model.kv_bytes_per_token(step.batch), step.end)
+    return exact_plus(sum(trace.used_weights().values()), kv)
 
 
 def time_page(

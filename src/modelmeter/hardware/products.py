@@ -61,8 +61,8 @@ def quantisation(op: Op, multiprocessors: int) -> Dim:
     worked: Dim = 0
     for product in products_of(op):
         rows, columns = _tile(product.m), _tile(product.n)
-        steps = ceil_div(product.m, rows) * ceil_div(product.n, columns) * ceil_div(product.k, TILE_DEPTH)
-        rounds = op.launches * ceil_div(steps * product.count / op.launches, multiprocessors)
+        steps = _rounds(product.m, rows) * _rounds(product.n, columns) * _rounds(product.k, TILE_DEPTH)
+        rounds = op.launches * _rounds(steps * product.count / op.launches, multiprocessors)
         paid = paid + rounds * multiprocessors * rows * columns * TILE_DEPTH
         worked = worked + product.count * product.m * product.n * product.k
     if type(worked) is int and worked == 0:
@@ -72,7 +72,13 @@ def quantisation(op: Op, multiprocessors: int) -> Dim:
 
 def _tile(side: Dim) -> Dim:
     """The smallest tile that covers a side; of a long one 128, or 64 where that overhangs less."""
-    odd = ceil_div(side, 64) % 2
+    odd = _rounds(side, 64) % 2
     if is_array(side):
         return np.select([side <= tile for tile in SMALL_SIDES], SMALL_SIDES, 128 - 64 * odd)
     return next((tile for tile in SMALL_SIDES if side <= tile), 64 if odd else 128)
+
+
+def _rounds(work: Dim, at_once: Dim) -> Dim:
+    """`ceil(work / at_once)`; of arrays by floats, exact below 2**53 and several times faster than whole division."""
+    rounds = work / at_once if is_array(work) or is_array(at_once) else None
+    return ceil_div(work, at_once) if rounds is None or rounds.dtype == object else np.ceil(rounds)

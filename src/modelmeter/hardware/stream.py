@@ -39,8 +39,8 @@ class Stream(NamedTuple):
         """The clocks when all is done."""
         host, device = clocks
         return Clocks(
-            maximum(host + self.host_of_host, device + self.host_of_device),
-            maximum(host + self.device_of_host, device + self.device_of_device),
+            _later(_plus(host, self.host_of_host), _plus(device, self.host_of_device)),
+            _later(_plus(host, self.device_of_host), _plus(device, self.device_of_device)),
         )
 
     def then(self, later: "Stream") -> "Stream":
@@ -58,3 +58,16 @@ def operator(host: Dim, device: Dim, *, waits: bool) -> Stream:
     if waits:
         return Stream(host + device, device, host + device, device)
     return Stream(host, NEVER, host + device, device)
+
+
+# What never happens is a plain number: it spares a pass over the points of a sweep.
+
+
+def _plus(time: Dim, seconds: Dim) -> Dim:
+    return NEVER if time is NEVER or seconds is NEVER else time + seconds
+
+
+def _later(a: Dim, b: Dim) -> Dim:
+    if a is NEVER:
+        return b
+    return a if b is NEVER else maximum(a, b)

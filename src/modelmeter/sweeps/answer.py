@@ -1,0 +1,109 @@
+"""The numbers of a sweep: one recording for many sizes, one after the other for views, models and devices."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from modelmeter.core.evaluate import CHUNK
+from modelmeter.hardware.machine import Machine
+from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
+from modelmeter.models.deepseek_ocr.views import ViewPlan
+from modelmeter.sweeps.measure import measure
+from modelmeter.sweeps.quantities import QUANTITIES, VIEW_QUANTITIES
+from modelmeter.sweeps.question import PROMPT_TOKENS, Question
+from modelmeter.sweeps.steps import DecodeTimes
+
+
+def answer(question: Question) -> dict[str, np.ndarray]:
+    """Each quantity over its dimensions (`question.dims_of`) in their order; whole numbers are int64 while they fit."""
+    plans = question.plans()
+    views = [None if plan is None else (plan.grid, plan.views) for plan in plans]  # all that a cost sees of a plan
+    kinds = dict(zip(views, plans, strict=True))
+    machines = question.machines()
+    found = [_of_model(model, question, list(kinds.values()), machines) for model in question.models()]
+    place = {kind: i for i, kind in enumerate(kinds)}
+    of_kind = np.array([place[view] for view in views])
+    results = {}
+    for name in question.quantities:
+        stacked = np.stack([cells[name] for cells in found])  # [models, machines, kinds * sizes]
+        by_kind = _numbers(stacked).reshape(*stacked.shape[:2], len(kinds), -1)
+        results[name] = _arranged(question, name, by_kind[:, :, of_kind])
+    return results | view_answer(question)
+
+
+def _of_model(
+    model: DeepseekOCRModel, question: Question, kinds: list[ViewPlan | None], machines: list[Machine]
+) -> dict[str, np.ndarray]:
+    """Each quantity as [machines (one where it is no time), view plans * sizes]."""
+    sizes = _points(question, kinds)
+    needs = {QUANTITIES[name].needs for name in question.quantities}
+    times = None
+    if machines and "decode_tokens" in sizes:
+        times = DecodeTimes(model, machines, sizes)
+    parts: dict[str, list[list[np.ndarray]]] = {name: [] for name in question.quantities}
+    for plan, block in _blocks(question, kinds, len(sizes["batch_size"])):
+        here: dict[str, Any] = {name: values[block] for name, values in sizes.items()}
+        count = block.stop - block.start
+        if count == 1:  # plain ints are the shorter way
+            here = {name: int(values[0]) for name, values in here.items()}
+        answers = measure(model, question.stage, plan, here, machines, needs, times)
+        for name, several in parts.items():
+            of_each = answers if QUANTITIES[name].timed else answers[:1]
+            several.append([np.broadcast_to(QUANTITIES[name].read(one), (count,)) for one in of_each])
+    joined = {name: [np.concatenate(row) for row in zip(*blocks, strict=True)] for name, blocks in parts.items()}
+    return {name: np.array(rows) for name, rows in joined.items()}
+
+
+def _points(question: Question, kinds: list[ViewPlan | None]) -> dict[str, np.ndarray]:
+    """Batch, context and decode tokens, an element a point: all sizes of the first plan, then those of the next."""
+    axes = question.of_role("size")
+    grid = np.meshgrid(*[np.asarray(axis.values) for axis in axes], indexing="ij")
+    given = {axis.name: values.reshape(-1) for axis, values in zip(axes, grid, strict=True)}
+    count = len(next(iter(given.values()))) if given else 1
+    points = {"batch_size": np.tile(given.get("batch_size", np.ones(count, np.int64)), len(kinds))}
+    if "decode_tokens" in given:
+        points["decode_tokens"] = np.tile(given["decode_tokens"], len(kinds))
+    if question.stage != "vision":
+        whole = given.get("context_len", given.get("cache_len"))
+        text = given.get("prompt_tokens", np.full(count, PROMPT_TOKENS))
+        images = [0 if plan is None else plan.image_tokens for plan in kinds]
+        points["context_len"] = np.concatenate([text + image if whole is None else whole for image in images])
+    return points
+
+
+def _blocks(question: Question, kinds: list[ViewPlan | None], points: int) -> Iterator[tuple[ViewPlan | None, slice]]:
+    """(view plan, points recorded at once): decode is of all plans at once, as it does not see the views."""
+    each = points // len(kinds)
+    spans = [(plan, i * each, (i + 1) * each) for i, plan in enumerate(kinds)]
+    for plan, first, last in [(None, 0, points)] if question.stage == "decode" else spans:
+        for start in range(first, last, CHUNK):
+            yield plan, slice(start, min(start + CHUNK, last))
+
+
+def _arranged(question: Question, name: str, values: np.ndarray) -> np.ndarray:
+    """[models, machines, view points, sizes] -> the question's dimensions in its order."""
+    wanted = question.dims_of(name)
+    axes = [axis for axis in question.of_role("model", "machine", "view", "size") if axis.name in wanted]
+    order = [axis.name for axis in axes]
+    return values.reshape([len(axis) for axis in axes]).transpose([order.index(name) for name in wanted])
+
+
+def view_answer(question: Question) -> dict[str, np.ndarray]:
+    """What the views alone tell, where they vary."""
+    plans = question.plans()
+    shape = [len(axis) for axis in question.of_role("view") if not axis.fixed]
+    if not shape:
+        return {}
+    numbers = {name: [getattr(plan, name) for plan in plans] for name in VIEW_QUANTITIES}
+    return {name: np.array(several, dtype=np.int64).reshape(shape) for name, several in numbers.items()}
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """int64 where all are whole and fit, else float64 (exact to 2**53)."""
+    if values.dtype != object:
+        return values
+    try:
+        return values.astype(np.int64)
+    except OverflowError:
+        return values.astype(np.float64)
