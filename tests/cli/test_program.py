@@ -185,6 +185,20 @@ def test_an_interrupt_ends_it_quietly(tmp_path):
     assert (running.returncode, out, os.listdir(tmp_path)) == (130, b"", [])
 
 
+@pytest.mark.parametrize(
+    "start", [["-m", "modelmeter"], ["-c", "from modelmeter.cli import main; main()"]], ids=["module", "script"]
+)
+def test_an_interrupt_while_it_is_imported_ends_it_quietly(tmp_path, start):
+    # The first package that it loads is one that has Ctrl-C come: at the same place each time, a few ms from the start.
+    comes = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nsignal.raise_signal(signal.SIGINT)\n"
+    )
+    (tmp_path / "typer.py").write_text(comes)
+    env = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(tmp_path), ENVIRONMENT["PYTHONPATH"]])}
+    done = subprocess.run([sys.executable, *start, "--version"], check=False, env=env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_an_interrupt_is_exit_code_130_wherever_it_comes(program, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -1,7 +1,8 @@
 """What the documentation takes from the code is what the code gives, and its formulas count what the model counts."""
 
-import importlib.util
+import importlib
 import re
+import sys
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -18,12 +19,16 @@ SYMBOLS = {name: sympy.Symbol(name, positive=True, integer=True) for name in "BS
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    """tools/make_formulas.py, which is no package."""
-    spec = importlib.util.spec_from_file_location("make_formulas", ROOT / "tools" / "make_formulas.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """tools/make_formulas.py, which finds its neighbours as when it is run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "tools")
+        return importlib.import_module("make_formulas")
+
+
+@pytest.fixture(scope="module")
+def tables(tool: ModuleType) -> ModuleType:
+    """tools/formula_tables.py, its neighbour."""
+    return sys.modules["formula_tables"]
 
 
 def test_the_marked_blocks_are_up_to_date(tool):
@@ -65,8 +70,8 @@ def costs() -> dict[str, tuple[Cost, dict[str, int]]]:
     }
 
 
-def test_the_stage_formulas_count_what_the_model_counts(tool):
-    stages, quantities = costs(), tool.STAGE_QUANTITIES[:-1]
+def test_the_stage_formulas_count_what_the_model_counts(tables):
+    stages, quantities = costs(), tables.STAGE_QUANTITIES[:-1]
     met = []
     for stage, quantity, formula in rows("stage-formulas"):
         if quantity in quantities:  # not the cache held, not the rows of one sequence

@@ -1,11 +1,8 @@
 """Reports of verifications to look at: one of a small real model, and one made up in which much is wrong."""
 
-import json
-from importlib.resources import files
-
 import attrs
 import pytest
-from jsonschema import Draft202012Validator
+from support.schema import validator_of
 from support.small import CONTEXT, VIEWS, small_config
 
 from modelmeter import Conventions, DeepseekOCRConfig, ViewPlan
@@ -34,8 +31,7 @@ def report(verification):
 @pytest.fixture(scope="session")
 def validator():
     """The schema of a verification."""
-    text = (files("modelmeter.report") / "schemas" / "verification-1.schema.json").read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
+    return validator_of("verification-1")
 
 
 def row(path, layer, times, flops=(6 * 10**9, 6 * 10**9), peak=(1000, 1000), operators=(), **more):

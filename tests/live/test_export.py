@@ -1,13 +1,12 @@
 """A verification as data: against its published JSON Schema, and the schema against what it must refuse."""
 
-import copy
 import json
 from datetime import date
 from importlib.metadata import version
 
 import attrs
 import pytest
-from jsonschema import Draft202012Validator
+from support.schema import at, check_schema, places, with_more, without
 
 from modelmeter import Conventions, ViewPlan, __version__
 from modelmeter.live.verification.compare import OperatorCheck, Quantity
@@ -68,41 +67,13 @@ def test_views_and_routing(sound_report):
 
 
 def test_the_schema_lists_what_the_code_has(validator):
-    schema, defs = validator.schema, validator.schema["$defs"]
-    Draft202012Validator.check_schema(schema)
-    assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
+    check_schema(validator)
+    defs = validator.schema["$defs"]
     assert defs["comparison"]["properties"]["stage"]["enum"] == list(STAGES)
     assert list(defs["row"]["properties"]["checks"]["properties"]) == list(Quantity.__args__)
     assert list(defs["conventions"]["properties"]) == [field.name for field in attrs.fields(Conventions)]
     operator = [field.name for field in attrs.fields(OperatorCheck)]
     assert sorted(defs["operator"]["properties"]) == sorted([*operator, "ok"])
-
-
-def places(value, path=()):
-    """Paths of the objects in the data, one of each kind (of each set of names)."""
-    seen: dict[frozenset, tuple] = {}
-
-    def walk(value, path):
-        if isinstance(value, dict):
-            seen.setdefault(frozenset(value), path)
-            for name, item in value.items():
-                walk(item, (*path, name))
-        elif isinstance(value, list):
-            for number, item in enumerate(value):
-                walk(item, (*path, number))
-
-    walk(value, path)
-    return list(seen.values())
-
-
-def changed(data, path, change):
-    """A copy of the data with the object at `path` changed."""
-    data = copy.deepcopy(data)
-    here = data
-    for step in path:
-        here = here[step]
-    change(here)
-    return data
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +84,10 @@ def data(broken_report):
 def test_every_field_is_required_and_no_other_is_allowed(validator, data):
     assert validator.is_valid(data)
     for path in places(data):
-        here = data
-        for step in path:
-            here = here[step]
-        assert (path, validator.is_valid(changed(data, path, lambda found: found.update(extra=1)))) == (path, False)
-        for name in here:
-            without = changed(data, path, lambda found, name=name: found.pop(name))
-            assert (path, name, validator.is_valid(without)) == (path, name, path[-1:] == ("checks",))
+        assert (path, validator.is_valid(with_more(data, path, extra=1))) == (path, False)
+        for name in at(data, path):
+            is_optional = path[-1:] == ("checks",)
+            assert (path, name, validator.is_valid(without(data, path, name))) == (path, name, is_optional)
 
 
 @pytest.mark.parametrize(
@@ -142,4 +110,4 @@ def test_every_field_is_required_and_no_other_is_allowed(validator, data):
     ],
 )
 def test_wrong_values_are_refused(validator, data, path, name, value):
-    assert not validator.is_valid(changed(data, path, lambda found: found.update({name: value})))
+    assert not validator.is_valid(with_more(data, path, **{name: value}))

@@ -1,10 +1,7 @@
 """Shared by the tests of reports: analyses to look at."""
 
-import json
-from importlib.resources import files
-
 import pytest
-from jsonschema import Draft202012Validator
+from support.schema import validator_of
 
 from modelmeter.documents import Page, PageError
 from modelmeter.models.deepseek_ocr.config import Conventions
@@ -38,5 +35,4 @@ def document(analysed):
 @pytest.fixture(scope="session")
 def validator():
     """The schema of an analysis."""
-    text = (files("modelmeter.report") / "schemas" / "analysis-1.schema.json").read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
+    return validator_of("analysis-1")

@@ -1,12 +1,11 @@
 """A formula as JSON against its schema, as text and as LaTeX."""
 
 import json
-from importlib.resources import files
 
 import attrs
 import pytest
 import sympy
-from jsonschema import Draft202012Validator
+from support.schema import check_schema, validator_of
 
 from modelmeter.formulas import QUANTITIES, SYMBOLS, describe_formula
 from modelmeter.models.deepseek_ocr.config import Conventions
@@ -15,12 +14,13 @@ KV_BYTES_PER_TOKEN = 2 * 12 * 10 * 128 * 2  # keys and values, layers, heads, wi
 
 
 @pytest.fixture(scope="module")
-def schema():
-    return json.loads((files("modelmeter.report") / "schemas" / "formula-1.schema.json").read_text(encoding="utf-8"))
+def validator():
+    return validator_of("formula-1")
 
 
-def test_the_schema_knows_what_there_is(schema):
-    Draft202012Validator.check_schema(schema)
+def test_the_schema_knows_what_there_is(validator):
+    check_schema(validator)
+    schema = validator.schema
     assert tuple(schema["properties"]["quantity"]["enum"]) == QUANTITIES
     assert schema["properties"]["symbols"]["propertyNames"]["enum"] == list(SYMBOLS)
     conventions = schema["properties"]["conventions"]["properties"]
@@ -29,10 +29,10 @@ def test_the_schema_knows_what_there_is(schema):
 
 @pytest.mark.parametrize("stage", ["vision", "prefill", "decode"])
 @pytest.mark.parametrize(("quantity", "layer"), [("flops", None), ("weight_bytes", None), ("kv_cache_bytes", None)])
-def test_json_holds_the_question_and_the_formula(schema, stage, quantity, layer):
+def test_json_holds_the_question_and_the_formula(validator, stage, quantity, layer):
     result = describe_formula("deepseek-ocr", stage, quantity, layer=layer)
     data = json.loads(result.to_json())
-    Draft202012Validator(schema).validate(data)
+    validator.validate(data)
     assert [data[name] for name in ("model", "stage", "layer", "quantity")] == ["deepseek-ocr", stage, layer, quantity]
     symbols = {name: sympy.Symbol(name, positive=True, integer=True) for name in SYMBOLS}
     assert sympy.sympify(data["formula"], locals=symbols) == result.expression

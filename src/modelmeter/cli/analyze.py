@@ -3,63 +3,53 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from modelmeter.cli.options import (
-    ActivationsOption,
-    DeviceFileOption,
-    ExecutionOption,
-    KvOption,
-    PartsOption,
-    WeightsOption,
-    execution_of,
-    precision_of,
-)
-from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, coverage_option, deliver
+from modelmeter.cli import options
+from modelmeter.cli.output import JsonOption, MarkdownOption, QuietOption, check_outputs, complain, deliver
 
 if TYPE_CHECKING:
     from modelmeter.hardware.machine import Machine
     from modelmeter.report.analysis import Analysis
 
+DeviceOption: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE", help="Also how long it takes on this device.")
+]
+YamlOption: TypeAlias = Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the same as YAML.")]
+CsvOption: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="FILE|-", help="Write a row for each page and stage.")
+]
+
 _SHOW_PROGRESS_FROM = 100  # pages; fewer are done before a bar could be drawn
 
 
 def analyze(
-    files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE...", help="Pictures, PDFs, directories, globs, or sizes like 1654x2339."),
-    ],
-    mode: Annotated[str, typer.Option(help="Views: tiny, small, base, large, gundam or gundam-m.")] = "gundam",
-    max_tiles: Annotated[int, typer.Option(help="Most tiles of a page in the gundam modes.")] = 9,
-    prompt_tokens: Annotated[int, typer.Option(help="Text tokens of the prompt, BOS included.")] = 10,
-    decode_tokens: Annotated[int, typer.Option(help="Decode steps of a page.")] = 512,
-    batch_size: Annotated[int, typer.Option(help="Equal pages run at once.")] = 1,
-    attention: Annotated[str, typer.Option(help="eager or flash.")] = "eager",
-    implementation: Annotated[str, typer.Option(help="Whose code: vendor or transformers.")] = "vendor",
-    logits: Annotated[str, typer.Option(help="Logits of all prompt positions or the last: all or last.")] = "all",
-    coverage: Annotated[str, typer.Option(help="Experts reached: expected, max, min, or a number.")] = "expected",
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A config.json instead of the released model.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Also how long it takes on this device.")
-    ] = None,
-    device_file: DeviceFileOption = None,
-    execution: ExecutionOption = "eager",
-    weights: WeightsOption = "bf16",
-    activations: ActivationsOption = None,
-    kv: KvOption = None,
-    weights_parts: PartsOption = "decoder",
-    by_layer: Annotated[
-        int | None, typer.Option(metavar="DEPTH", help="Also by layer, paths cut to DEPTH names.")
-    ] = None,
-    dpi: Annotated[float, typer.Option(help="Dots an inch at which PDF pages become pixels.")] = 144,
+    files: options.FilesArgument,
+    mode: options.ModeOption = "gundam",
+    max_tiles: options.MaxTilesOption = 9,
+    prompt_tokens: options.PromptTokensOption = 10,
+    decode_tokens: options.DecodeTokensOption = 512,
+    batch_size: options.BatchSizeOption = 1,
+    attention: options.AttentionOption = "eager",
+    implementation: options.ImplementationOption = "vendor",
+    logits: options.LogitsOption = "all",
+    coverage: options.CoverageOption = "expected",
+    config: options.ConfigOption = None,
+    device: DeviceOption = None,
+    device_file: options.DeviceFileOption = None,
+    execution: options.ExecutionOption = "eager",
+    weights: options.WeightsOption = "bf16",
+    activations: options.ActivationsOption = None,
+    kv: options.KvOption = None,
+    weights_parts: options.PartsOption = "decoder",
+    by_layer: options.ByLayerOption = None,
+    dpi: options.DpiOption = 144,
     json: JsonOption = None,
-    yaml: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the same as YAML.")] = None,
-    markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
-    csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write a row for each page and stage.")] = None,
+    yaml: YamlOption = None,
+    markdown: MarkdownOption = None,
+    csv: CsvOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """FLOPs, bytes and memory of DeepSeek-OCR on the pages of documents, stage by stage.
@@ -77,30 +67,17 @@ def analyze(
         modelmeter analyze paper.pdf --device h200
     """
     from modelmeter.documents import count_pages, read_pages
-    from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig, make_conventions
+    from modelmeter.models.deepseek_ocr.config import make_conventions
     from modelmeter.report.analysis import Workload, require_pages
     from modelmeter.report.analysis import analyze as run
 
     outputs = {"json": json, "yaml": yaml, "markdown": markdown, "csv": csv}
     check_outputs(outputs, files)
-    workload = Workload(
-        mode=mode,
-        max_tiles=max_tiles,
-        prompt_tokens=prompt_tokens,
-        decode_tokens=decode_tokens,
-        batch_size=batch_size,
-        by_layer=by_layer,
-    )
-    chosen = make_conventions(
-        {
-            "attention": attention,
-            "implementation": implementation,
-            "logits": logits,
-            "coverage": coverage_option(coverage),
-        }
-    )
-    model = None if config is None else DeepseekOCRConfig.from_hf(config)
-    precision = precision_of(weights, activations, kv, weights_parts)
+    sizes = {"prompt_tokens": prompt_tokens, "decode_tokens": decode_tokens, "batch_size": batch_size}
+    counted = {"implementation": implementation, "logits": logits, "coverage": options.coverage_of(coverage)}
+    workload = Workload(mode=mode, max_tiles=max_tiles, by_layer=by_layer, **sizes)
+    chosen = make_conventions({"attention": attention, **counted})
+    model, precision = options.config_of(config), options.precision_of(weights, activations, kv, weights_parts)
     machine = None if device is None else _machine(device, device_file, execution)
     pages = read_pages(files, dpi=dpi)
     with nullcontext(None) if quiet else _progress(lambda: count_pages(files)) as on_page:
@@ -118,7 +95,7 @@ def analyze(
 def _machine(device: str, files: list[Path] | None, execution: str) -> "Machine":
     from modelmeter.hardware.roofline import machine_of
 
-    return machine_of(device, *(files or []), execution=execution_of(execution))
+    return machine_of(device, *(files or []), execution=options.execution_of(execution))
 
 
 def _deliver(analysis: "Analysis", wanted: dict[str, str | None], quiet: bool) -> None:

@@ -63,7 +63,7 @@ def program(
     """
 
 
-def main() -> None:
+def run() -> None:
     """Run the program; what a user caused is one line on stderr and exit code 2."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of a file's name

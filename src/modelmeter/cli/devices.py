@@ -1,10 +1,10 @@
 """`modelmeter devices`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from modelmeter.cli import options
 from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, deliver
 
 
@@ -13,10 +13,7 @@ def devices(
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="Only these, value by value; or a .toml file with one device."),
     ] = None,
-    device_file: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="A TOML file of devices of your own; repeatable."),
-    ] = None,
+    device_file: options.DeviceFileOption = None,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:

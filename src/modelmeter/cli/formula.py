@@ -1,11 +1,11 @@
 """`modelmeter formula`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modelmeter.cli.output import JsonOption, coverage_option, write
+from modelmeter.cli import options
+from modelmeter.cli.output import JsonOption, write
 
 
 def formula(
@@ -16,15 +16,13 @@ def formula(
         str | None, typer.Option(metavar="PATH", help="One module, for example model.layers.1.mlp.")
     ] = None,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX.")] = False,
-    attention: Annotated[str, typer.Option(help="eager or flash.")] = "eager",
-    implementation: Annotated[str, typer.Option(help="Whose code: vendor or transformers.")] = "vendor",
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A config.json instead of the released model.")
-    ] = None,
-    logits: Annotated[str, typer.Option(help="Logits of all prompt positions or the last: all or last.")] = "all",
+    attention: options.AttentionOption = "eager",
+    implementation: options.ImplementationOption = "vendor",
+    config: options.ConfigOption = None,
+    logits: options.LogitsOption = "all",
     cache: Annotated[str, typer.Option(help="How the KV cache grows: concat or in_place.")] = "concat",
     causal: Annotated[str, typer.Option(help="Scores counted as needed: full or triangle.")] = "full",
-    coverage: Annotated[str, typer.Option(help="Experts reached: expected, max, min, or a number.")] = "expected",
+    coverage: options.CoverageOption = "expected",
     exact: Annotated[bool, typer.Option("--exact", help="Keep the cases of sizes of 1 apart.")] = False,
     json: JsonOption = None,
 ) -> None:
@@ -52,7 +50,7 @@ def formula(
         logits=logits,
         cache=cache,
         causal=causal,
-        coverage=coverage_option(coverage),
+        coverage=options.coverage_of(coverage),
     )
     if json is not None:
         write(json, result.to_json(), quiet=False)

@@ -15,6 +15,7 @@ from modelmeter.report.files import encoded, write_text
 JsonOption: TypeAlias = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON to FILE, or to standard output with '-'.")
 ]
+MarkdownOption: TypeAlias = Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")]
 QuietOption: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print no table and no progress.")]
 
 
@@ -49,14 +50,6 @@ def write(path: str | Path, text: str, *, quiet: bool) -> None:
     write_text(path, text)
     if not quiet:
         typer.echo(f"wrote {path}", err=True)
-
-
-def coverage_option(text: str) -> str | float:
-    """A convention's name, or a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def check_outputs(wanted: dict[str, str | None], inputs: Iterable[str]) -> None:

@@ -1,22 +1,31 @@
 """`modelmeter time`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from modelmeter.cli import options
-from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, complain, coverage_option, deliver
+from modelmeter.cli.output import JsonOption, MarkdownOption, QuietOption, check_outputs, complain, deliver
 
 if TYPE_CHECKING:
     from modelmeter.report.timing.timing import Timing
 
+TtftOption: TypeAlias = Annotated[float | None, typer.Option(help="A wanted time to first token: what rates it takes.")]
+TpotOption: TypeAlias = Annotated[
+    float | None, typer.Option(help="A wanted time per output token: what rates it takes.")
+]
+TraceOption: TypeAlias = Annotated[str | None, typer.Option(metavar="FILE|-", help="Chrome trace of the first page.")]
+RooflineOption: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Roofline plot, .svg, .png or .pdf.")
+]
+CsvOption: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="FILE|-", help="A row for each page, quantity and level.")
+]
+
 
 def time(
-    files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE...", help="Pictures, PDFs, directories, globs, or sizes like 1654x2339."),
-    ],
+    files: options.FilesArgument,
     device: options.DeviceOption,
     device_file: options.DeviceFileOption = None,
     execution: options.ExecutionOption = "eager",
@@ -24,33 +33,29 @@ def time(
     activations: options.ActivationsOption = None,
     kv: options.KvOption = None,
     weights_parts: options.PartsOption = "decoder",
-    mode: Annotated[str, typer.Option(help="Views: tiny, small, base, large, gundam or gundam-m.")] = "gundam",
-    max_tiles: Annotated[int, typer.Option(help="Most tiles of a page in the gundam modes.")] = 9,
-    prompt_tokens: Annotated[int, typer.Option(help="Text tokens of the prompt, BOS included.")] = 10,
-    decode_tokens: Annotated[int, typer.Option(help="Decode steps of a page.")] = 512,
-    batch_size: Annotated[int, typer.Option(help="Equal pages run at once.")] = 1,
-    attention: Annotated[str, typer.Option(help="eager or flash.")] = "eager",
-    implementation: Annotated[str, typer.Option(help="Whose code: vendor or transformers.")] = "vendor",
-    experts: Annotated[str, typer.Option(help="loop (a kernel an expert) or grouped.")] = "loop",
-    cache: Annotated[str, typer.Option(help="concat (rebuilt each step) or in_place.")] = "concat",
-    logits: Annotated[str, typer.Option(help="Logits of all prompt positions or the last: all or last.")] = "all",
-    coverage: Annotated[str, typer.Option(help="Experts reached: expected, max, min, or a number.")] = "expected",
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A config.json instead of the released model.")
-    ] = None,
-    by_layer: Annotated[
-        int | None, typer.Option(metavar="DEPTH", help="Also by layer, paths cut to DEPTH names.")
-    ] = None,
-    host_seconds: Annotated[float | None, typer.Option(help="Host work a page; left out, from its size.")] = None,
+    mode: options.ModeOption = "gundam",
+    max_tiles: options.MaxTilesOption = 9,
+    prompt_tokens: options.PromptTokensOption = 10,
+    decode_tokens: options.DecodeTokensOption = 512,
+    batch_size: options.BatchSizeOption = 1,
+    attention: options.AttentionOption = "eager",
+    implementation: options.ImplementationOption = "vendor",
+    experts: options.ExpertsOption = "loop",
+    cache: options.CacheOption = "concat",
+    logits: options.LogitsOption = "all",
+    coverage: options.CoverageOption = "expected",
+    config: options.ConfigOption = None,
+    by_layer: options.ByLayerOption = None,
+    host_seconds: options.HostSecondsOption = None,
     launch_overhead: options.LaunchOption = None,
-    ttft: Annotated[float | None, typer.Option(help="A wanted time to first token: what rates it takes.")] = None,
-    tpot: Annotated[float | None, typer.Option(help="A wanted time per output token: what rates it takes.")] = None,
-    dpi: Annotated[float, typer.Option(help="Dots an inch at which PDF pages become pixels.")] = 144,
-    trace: Annotated[str | None, typer.Option(metavar="FILE|-", help="Chrome trace of the first page.")] = None,
-    roofline: Annotated[Path | None, typer.Option(metavar="FILE", help="Roofline plot, .svg, .png or .pdf.")] = None,
+    ttft: TtftOption = None,
+    tpot: TpotOption = None,
+    dpi: options.DpiOption = 144,
+    trace: TraceOption = None,
+    roofline: RooflineOption = None,
     json: JsonOption = None,
-    markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
-    csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="A row for each page, quantity and level.")] = None,
+    markdown: MarkdownOption = None,
+    csv: CsvOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """How long pages take on a device, and what binds each part: a floor, a roofline, and calibrated where possible.
@@ -71,35 +76,22 @@ def time(
     """
     from modelmeter.documents import read_pages
     from modelmeter.hardware.roofline import machine_of
-    from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig, make_conventions
+    from modelmeter.models.deepseek_ocr.config import make_conventions
     from modelmeter.report.analysis import Workload
     from modelmeter.report.timing.timing import Wanted, require_pages, time_pages
 
     outputs = {"json": json, "markdown": markdown, "csv": csv, "trace": trace}
     check_outputs({**outputs, "roofline": None if roofline is None else str(roofline)}, files)
-    conventions = {
-        "attention": attention,
-        "implementation": implementation,
-        "experts": experts,
-        "cache": cache,
-        "logits": logits,
-        "coverage": coverage_option(coverage),
-    }
+    sizes = {"prompt_tokens": prompt_tokens, "decode_tokens": decode_tokens, "batch_size": batch_size}
+    kernels = {"attention": attention, "experts": experts, "cache": cache}
+    counted = {"implementation": implementation, "logits": logits, "coverage": options.coverage_of(coverage)}
+    chosen = options.execution_of(execution)
     timing = time_pages(
         read_pages(files, dpi=dpi),
-        machine_of(
-            device, *(device_file or []), execution=options.execution_of(execution), host_seconds=launch_overhead
-        ),
-        workload=Workload(
-            mode=mode,
-            max_tiles=max_tiles,
-            prompt_tokens=prompt_tokens,
-            decode_tokens=decode_tokens,
-            batch_size=batch_size,
-            by_layer=by_layer,
-        ),
-        config=None if config is None else DeepseekOCRConfig.from_hf(config),
-        conventions=make_conventions(conventions),
+        machine_of(device, *(device_file or []), execution=chosen, host_seconds=launch_overhead),
+        workload=Workload(mode=mode, max_tiles=max_tiles, by_layer=by_layer, **sizes),
+        config=options.config_of(config),
+        conventions=make_conventions({**kernels, **counted}),
         precision=options.precision_of(weights, activations, kv, weights_parts),
         host=host_seconds,
         wanted=Wanted(ttft=ttft, tpot=tpot),

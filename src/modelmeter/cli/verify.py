@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, deliver, progress
+from modelmeter.cli import options
+from modelmeter.cli.output import JsonOption, MarkdownOption, QuietOption, check_outputs, deliver, progress
 
 if TYPE_CHECKING:
     from modelmeter.live.verification.selection import Report
@@ -25,9 +26,7 @@ def verify(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run the Python code in that folder, with your rights.")
     ] = False,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A config.json instead of the released model.")
-    ] = None,
+    config: options.ConfigOption = None,
     stage: Annotated[str, typer.Option(help="vision, prefill, page (both at once), decode or all.")] = "all",
     layers: Annotated[bool, typer.Option("--layers", help="Only layers, no whole stages.")] = False,
     context_len: Annotated[
@@ -55,7 +54,7 @@ def verify(
         bool, typer.Option("--fvcore", help="Hold SAM, CLIP and the projector against fvcore's counter too.")
     ] = False,
     json: JsonOption = None,
-    markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
+    markdown: MarkdownOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """The real model beside its analytic twin, operator by operator (needs modelmeter[live]).

@@ -60,16 +60,17 @@ def test_a_quick_calibration_of_this_cpu(program, tmp_path):
     ],
 )
 def test_wrong_arguments_are_one_line(program, tmp_path, arguments, reason):
-    code, out, err = program("calibrate", "--quick", *arguments, "-o", tmp_path / "mine.toml")
+    code, out, err = program("calibrate", "--quick", *arguments, "-o", tmp_path / "new" / "mine.toml")
     assert (code, out, err) == (2, "", [f"modelmeter: {reason}"])
     assert os.listdir(tmp_path) == []
 
 
 def test_without_cuda_it_is_one_line(program, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    code, out, err = program("calibrate", "--device", "cuda:0", "-o", tmp_path / "mine.toml")
+    code, out, err = program("calibrate", "--device", "cuda:7", "-o", tmp_path / "a" / "b" / "mine.toml")
     assert (code, out, len(err)) == (2, "", 1)
     assert "sees no CUDA device" in err[0]
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_file_that_cannot_be_written_is_one_line_at_once(program, tmp_path, monkeypatch):
@@ -80,13 +81,48 @@ def test_a_file_that_cannot_be_written_is_one_line_at_once(program, tmp_path, mo
     assert err[0].startswith("modelmeter: cannot write")
 
 
-def test_without_torch_it_is_one_line(program, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["-", "x.json", "x", ".toml", "new/x.TOML"])
+def test_a_file_that_is_no_device_file_is_one_line_at_once(program, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("modelmeter.live.calibration.calibrate.calibrate", pytest.fail)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = program("calibrate", "-o", name)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert err[0].startswith(f"modelmeter: --output {name}: ") and ".toml: give for example my-device.toml" in err[0]
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def live_anew(monkeypatch):
+    """`modelmeter.live` is imported anew, and as before afterwards."""
     for name in [name for name in sys.modules if name.startswith("modelmeter.live")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    code, out, err = program("calibrate", "-o", tmp_path / "mine.toml")
+
+
+def test_without_torch_it_is_one_line(program, tmp_path, monkeypatch, live_anew):
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if not installed
+    code, out, err = program("calibrate", "-o", tmp_path / "new" / "mine.toml")
+    assert (code, out) == (2, "")
+    assert err == ["modelmeter: this needs torch, which is not installed: pip install 'modelmeter[live]'"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_torch_that_is_broken_is_one_line_with_the_cause(program, tmp_path, monkeypatch, live_anew):
+    (tmp_path / "torch.py").write_text('raise OSError("libcudart.so: cannot open:\\n  no such file")')
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.syspath_prepend(tmp_path)
+    code, out, err = program("calibrate", "-o", tmp_path / "new" / "mine.toml")
     assert (code, out, len(err)) == (2, "", 1)
+    assert "torch is installed but cannot be imported (libcudart.so: cannot open: no such file)" in err[0]
     assert "pip install 'modelmeter[live]'" in err[0]
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_scipy_nothing_is_measured(program, tmp_path, monkeypatch):
+    monkeypatch.setattr("modelmeter.live.calibration.calibrate.measure", pytest.fail)
+    monkeypatch.setitem(sys.modules, "scipy", None)  # as if not installed
+    code, out, err = program("calibrate", "--quick", "-o", tmp_path / "mine.toml")
+    assert (code, out) == (2, "")
+    assert err == ["modelmeter: this needs scipy, which is not installed: pip install 'modelmeter[live]'"]
 
 
 @pytest.fixture(scope="module")

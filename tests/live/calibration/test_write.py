@@ -96,5 +96,10 @@ def test_a_place_that_cannot_be_written_is_known_before(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelMeterError, match=r"cannot write .*: choose another file"):
         check_writable(tmp_path / "file" / "mine.toml")
-    check_writable(tmp_path / "new" / "mine.toml")
-    assert os.listdir(tmp_path / "new") == []
+    check_writable(tmp_path / "new" / "folder" / "mine.toml")
+    assert os.listdir(tmp_path) == ["file"]  # nothing is left behind, not even a folder
+
+
+def test_writing_makes_the_folder(found, tmp_path):
+    write_device_file(found, tmp_path / "new" / "folder" / "mine.toml")
+    assert machine_of(tmp_path / "new" / "folder" / "mine.toml").device.name == "mine"

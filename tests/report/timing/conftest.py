@@ -1,11 +1,8 @@
 """Shared by the tests of times: timings to look at."""
 
-import json
-from importlib.resources import files
-
 import pytest
-from jsonschema import Draft202012Validator
 from support.devices import made_up
+from support.schema import validator_of
 
 from modelmeter.documents import Page, PageError
 from modelmeter.hardware.efficiency import CLASSES, Calibration, Efficiency
@@ -65,5 +62,4 @@ def document(timed):
 @pytest.fixture(scope="session")
 def validator():
     """The schema of times."""
-    text = (files("modelmeter.report") / "schemas" / "time-1.schema.json").read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
+    return validator_of("time-1")

@@ -1,11 +1,10 @@
 """Times as data against their published JSON Schema, and the schema against what it must refuse."""
 
-import copy
 import json
 
 import attrs
 import pytest
-from jsonschema import Draft202012Validator
+from support.schema import at, check_schema, places, with_more, without
 
 from modelmeter.core.precision import Precision
 from modelmeter.hardware.machine import EXECUTIONS
@@ -63,9 +62,8 @@ def test_data_without_a_page_is_valid(validator, timed):
 
 
 def test_the_schema_lists_what_the_code_has(validator):
+    check_schema(validator)
     schema, defs = validator.schema, validator.schema["$defs"]
-    Draft202012Validator.check_schema(schema)
-    assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert schema["properties"]["schema"] == {"const": "modelmeter.time/1"}
     assert schema["properties"]["device"]["properties"]["execution"]["enum"] == list(EXECUTIONS)
     assert list(defs["levels"]["properties"]) == list(LEVELS)
@@ -75,30 +73,6 @@ def test_the_schema_lists_what_the_code_has(validator):
     page = schema["properties"]["pages"]["items"]["properties"]
     assert set(TOTALS) <= set(page)
     assert set(page["required"]["properties"]) == {field.name for field in attrs.fields(Wanted)}
-
-
-def places(value, path=(), seen=None):
-    """Paths of the objects in the data, one of each kind (of each set of names)."""
-    seen = set() if seen is None else seen
-    if isinstance(value, dict):
-        if frozenset(value) not in seen:
-            seen.add(frozenset(value))
-            yield path
-        for name, item in value.items():
-            yield from places(item, (*path, name), seen)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from places(item, (*path, number), seen)
-
-
-def changed(data, path, change):
-    """A copy of the data with the object at `path` changed."""
-    data = copy.deepcopy(data)
-    here = data
-    for step in path:
-        here = here[step]
-    change(here)
-    return data
 
 
 @pytest.fixture(scope="module")
@@ -113,21 +87,17 @@ OPTIONAL = ("layers", "calibrated", "ttft", "tpot")
 
 def test_every_field_is_required(validator, small):
     for path in places(small):
-        here = small
-        for step in path:
-            here = here[step]
         if path[-1:] and path[-1] in OPEN:
             continue
-        for name in here:
-            without = changed(small, path, lambda found, name=name: found.pop(name))
+        for name in at(small, path):
             is_optional = name in OPTIONAL and (path[-1:] == ("required",) or name in ("layers", "calibrated"))
-            assert (path, name, validator.is_valid(without)) == (path, name, is_optional)
+            assert (path, name, validator.is_valid(without(small, path, name))) == (path, name, is_optional)
 
 
 def test_no_other_field_is_allowed(validator, small):
     for path in places(small):
         if not (path[-1:] and path[-1] in OPEN):
-            more = changed(small, path, lambda found: found.update(extra=1))
+            more = with_more(small, path, extra=1)
             assert (path, validator.is_valid(more)) == (path, False)
 
 
@@ -165,7 +135,7 @@ STAGE = ("pages", 0, "stages", "decode")
 )
 def test_wrong_values_are_refused(validator, small, path, name, value):
     assert validator.is_valid(small)
-    assert not validator.is_valid(changed(small, path, lambda found: found.update({name: value})))
+    assert not validator.is_valid(with_more(small, path, **{name: value}))
 
 
 def test_json_and_yaml_are_the_data(document):

@@ -21,6 +21,7 @@ from modelmeter.live.calibration.host import HostTime, host_time
 from modelmeter.live.calibration.products import product_cases
 from modelmeter.live.calibration.rates import cache_bytes, device_for, find_device, rounded
 from modelmeter.live.calibration.traffic import traffic_cases
+from modelmeter.live.installed import check_import
 
 
 @attrs.frozen(kw_only=True)
@@ -55,8 +56,9 @@ def calibrate(
 ) -> Calibrated:
     """Measure "cpu" or "cuda:N". `quick` takes seconds and is for trying it out; `threads` of the CPU, torch's if None.
 
-    Raises `ModelMeterError` for an unknown device or one that is not there.
+    Raises `ModelMeterError` for an unknown device or one that is not there, and where scipy is missing.
     """
+    check_import("scipy.optimize", "pip install 'modelmeter[live]'")  # what the last step needs, before minutes of work
     tell = say or (lambda line: None)
     where = find_device(device)
     _use_threads(threads)

@@ -16,6 +16,7 @@ from modelmeter.live.calibration.rates import as_table
 from modelmeter.report.files import write_text
 
 _RESERVED: Final = "sources"
+_SUFFIX: Final = ".toml"  # how --device tells a file from a name
 _DIGITS: Final = 6
 _NOTHING: Final = 1e-12  # what a bound of zero leaves of a fitted number
 
@@ -26,10 +27,17 @@ def write_device_file(found: Calibrated, path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise `ModelMeterError` where the file could not be written: before minutes of measuring, not after."""
+    """Raise `ModelMeterError` where the file could not be written or read back: before minutes of measuring, not after.
+
+    Makes no folder: the nearest one that exists is tried.
+    """
+    if path.suffix != _SUFFIX:
+        raise ModelMeterError(
+            f"--output {path}: a device is named as its file, which ends in {_SUFFIX}: give for example my-device.toml"
+        )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        nearest = next(folder for folder in path.parents if folder.exists())
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise ModelMeterError(f"cannot write {path}: {error.strerror or error}: choose another file") from error

@@ -11,6 +11,7 @@ from os import PathLike
 from typing import Final
 
 from modelmeter.core.errors import ModelMeterError
+from modelmeter.live.installed import check_import
 from modelmeter.live.reference.adapter import Adapter
 from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
 from modelmeter.nn.attention import ATTENTION_KINDS
@@ -61,10 +62,7 @@ def check_transformers(least: tuple[int, int] = _NEEDED, package: str | None = N
     numbers = re.match(r"(\d+)\.(\d+)", found)
     if numbers is not None and tuple(map(int, numbers.groups())) < least:
         raise ModelMeterError(f"verify needs transformers {needed} or newer, not {found}: {remedy}")
-    try:
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise ModelMeterError(f"transformers {found} cannot be imported ({error}): {remedy}") from error
+    check_import("transformers", remedy)
 
 
 @contextmanager
