@@ -144,7 +144,10 @@ def test_schedulers(program, valid):
         (("--ttft", "0.01"), "TTFT of 0.01 s is impossible"),
         (("--tpot", "0.00001"), "TPOT of 1e-05 s is impossible"),
         (("--ttft", "-1"), "TTFT limit must be positive"),
-        (("--price", "h200=-1/h"), "a price must be 0 or more"),
+        (("--price", "h200=-1/h"), "a price must be from 0 to 1,000,000,000 an hour"),
+        (("--price", "h200=1e300"), "a price must be from 0 to 1,000,000,000 an hour"),
+        (("--price", "h200=inf"), "a price must be from 0 to 1,000,000,000 an hour"),
+        (("--price", "h200=nan"), "write NAME=PRICE/h"),
         (("--price", "h200"), "write NAME=PRICE/h"),
         (("--price", "h200=cheap"), "write NAME=PRICE/h"),
         (("--price", "h200=1/h,h200=2/h"), "names h200 twice"),
@@ -154,11 +157,16 @@ def test_schedulers(program, valid):
         (("--scheduler", "fifo"), "unknown scheduler 'fifo'"),
         (("--scheduler", "chunked", "--token-budget", "0"), "token_budget must be 1 or more"),
         (("--max-batch", "0"), "max_batch must be 1 or more"),
-        (("--utilisation", "2"), "utilisation must be above 0"),
+        (("--utilisation", "2"), "utilisation must be from 0.01 to 1"),
+        (("--utilisation", "1e-300"), "utilisation must be from 0.01 to 1"),
+        (("--utilisation", "nan"), "utilisation must be from 0.01 to 1"),
         (("--output-tokens", "0"), "at least 1 output token"),
         (("--output-tokens", "9000"), "8192 positions"),
         (("--prompt-tokens", "-1"), "prompt tokens must be 0 or more"),
-        (("--host-seconds", "-1"), "host seconds are -1.0"),
+        (("--host-seconds", "-1"), "host seconds are -1: give from 0 to 3,600"),
+        (("--host-seconds", "1e300"), "host seconds are 1e+300: give from 0 to 3,600"),
+        (("--host-workers", "1000000000"), "host_workers must be at most 4,096"),
+        (("--ttft", "inf"), "TTFT limit must be positive"),
         (("--pages", "nowhere.png"), "nowhere.png"),
         (("--reserve", "120%"), "reserve"),
     ],
@@ -167,9 +175,9 @@ def test_wrong_values_are_one_line(refused, more, says):
     assert says in refused(*FAST, "--device", "h200", *more)
 
 
-def test_a_demand_is_positive(refused):
-    for pages in ("0", "-5", "nan"):
-        assert "pages a day must be a positive number" in refused(
+def test_a_demand_is_one_that_can_be(refused):
+    for pages in ("0", "-5", "nan", "inf", "1e30", "1e-300"):
+        assert "pages a day must be a number from 1 to 1,000,000,000,000" in refused(
             "plan", "--pages-per-day", pages, "--device", "h200", "--closed-form"
         )
 
@@ -184,6 +192,8 @@ def test_a_demand_is_positive(refused):
         ("--pages-csv", "1654\n", "line 1: height is ''"),
         ("--pages-csv", "1654,0\n", "line 1: height is '0'"),
         ("--pages-csv", "1654,99999999\n", "at most 65,500"),
+        ("--pages-csv", f"600,620,{10**400}\n", "line 1: count is 10000000000000000000: give at most"),
+        ("--pages-csv", "600,620,0\n", "line 1: count is '0'"),
         ("--output-tokens-csv", "tokens\n12.5\n", "line 2: tokens is '12.5'"),
         ("--output-tokens-csv", "tokens,count\n12,-1\n", "line 2: count is '-1'"),
     ],
@@ -214,3 +224,57 @@ def test_a_device_of_ones_own(program, valid, tmp_path):
     rates = [device["fleet"]["gpu_pages_per_second"] for device in data["devices"]]
     assert rates[1] < rates[0]  # half the bandwidth
     assert json.dumps(data).count('"level": "roofline"') == 2
+
+
+def test_numbers_at_their_limits_stay_in_their_columns(program):
+    done = program("plan", "--pages-per-day", "1e12", "--device", "h200", "--closed-form", "--price", "h200=1e9",
+                   "--host-seconds", 3600, "--utilisation", 0.01)  # fmt: skip
+    table = [line for line in done.out.splitlines() if line.startswith(("|", "+"))]
+    assert done.code == 0 and max(map(len, table)) < 140
+    plan = table[: len(table) // 2]
+    assert len({len(line) for line in plan}) == 1
+    assert all("nan" not in line and "inf" not in line for line in table)
+
+
+def test_a_cpu_runs_eagerly_where_others_run_graphs(program, valid):
+    arguments = ("plan", "--pages-per-day", 1000, "--device", "cpu,h200", "--max-batch", 8, "--closed-form")
+    done = program(*arguments)
+    assert "eager (cpu), graph (h200)" in done.out.splitlines()[0]
+    cpu, gpu = valid(program(*arguments, "--json", "-").out)["devices"]
+    assert (cpu["execution"], gpu["execution"]) == ("eager", "graph")
+    told = valid(program(*arguments, "--execution", "graph", "--json", "-").out)["devices"]
+    assert [device["execution"] for device in told] == ["graph", "graph"]
+    assert told[0]["fleet"]["saturation_pages_per_second"] > cpu["fleet"]["saturation_pages_per_second"]
+    assert told[1] == gpu
+
+
+def test_the_closed_form_says_where_pages_wait_for_slots(program, valid, tmp_path):
+    few = (*FAST, "--device", "h200", "--max-batch", 8)  # 95% of what eight slots do: they are all taken often
+    written = tmp_path / "plan.md"
+    done = program(*few, "--markdown", written)
+    data = valid(program(*few, "--json", "-").out)
+    (caution,) = data["cautions"]
+    taken = data["devices"][0]["fleet"]["latency"]["closed_form"]["blocked"]
+    assert "pages wait for slots" in caution and f"h200 {taken:.0%} of the time" in caution
+    for text in (done.out, written.read_text(encoding="utf-8")):
+        assert text.count("careful") == 1 and f"- {caution}\n" in text
+
+
+def test_no_caution_where_slots_are_free_or_all_was_simulated(program, valid):
+    light = ("plan", "--pages-per-day", "1e6", "--device", "h200", "--closed-form")
+    assert valid(program(*light, "--json", "-").out)["cautions"] == []
+    pytest.importorskip("simpy")
+    few = (*PLAN, "--device", "h200", "--max-batch", 4, "--output-tokens", 50)
+    assert valid(program(*few, "--json", "-").out)["cautions"] == []
+
+
+def test_plan_and_fit_agree_at_the_limit(program, valid):
+    """docs/capacity.md names these flags: a page of 900 output tokens takes 899 decode steps."""
+    plan = valid(program(*FAST, "--device", "a100-40g", "--json", "-").out)["devices"][0]["fleet"]
+    flags = ("--prefill-batch", 1, "--attention", "flash", "--experts", "grouped", "--cache", "in_place")
+    fit = valid(program("fit", "--device", "a100-40g", "--decode-tokens", 899, "--logits", "last", *flags,
+                        "--json", "-").out)  # fmt: skip
+    (blocks,) = [held for held in fit["caches"] if held["held"] == "blocks"]
+    (run,) = [limit for limit in blocks["limits"] if limit["stage"] == "run"]
+    assert plan["memory_batch"] == run["batch"]
+    assert plan["memory_limited"]

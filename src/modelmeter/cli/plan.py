@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelmeter.cli import options
-from modelmeter.cli.output import JsonOption, QuietOption, check_outputs, deliver
+from modelmeter.cli.output import JsonOption, MarkdownOption, QuietOption, check_outputs, deliver
 
 if TYPE_CHECKING:
     from modelmeter.core.precision import Precision
@@ -44,24 +44,24 @@ def plan(
     token_budget: Annotated[int, typer.Option(help="Tokens of a step of the chunked scheduler.")] = 2048,
     max_batch: Annotated[int, typer.Option(help="The most pages at once, where memory holds as many.")] = 1024,
     host_workers: Annotated[int, typer.Option(help="Cores that read and resize pages, for each GPU.")] = 8,
-    host_seconds: Annotated[float | None, typer.Option(help="Host work a page; left out, from its size.")] = None,
-    execution: options.ExecutionOption = "graph",
-    mode: Annotated[str, typer.Option(help="Views: tiny, small, base, large, gundam or gundam-m.")] = "gundam",
-    max_tiles: Annotated[int, typer.Option(help="Most tiles of a page in the gundam modes.")] = 9,
-    prompt_tokens: Annotated[int, typer.Option(help="Text tokens of the prompt, BOS included.")] = 10,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A config.json instead of the released model.")
+    host_seconds: options.HostSecondsOption = None,
+    execution: Annotated[
+        str | None, typer.Option(help="eager, graph or fused, as for `time`. Default: graph; on a CPU eager.")
     ] = None,
+    mode: options.ModeOption = "gundam",
+    max_tiles: options.MaxTilesOption = 9,
+    prompt_tokens: options.PromptTokensOption = 10,
+    config: options.ConfigOption = None,
     weights: options.WeightsOption = "bf16",
     activations: options.ActivationsOption = None,
     kv: options.KvOption = None,
     weights_parts: options.PartsOption = "decoder",
     reserve: Annotated[str, typer.Option(metavar="SHARE|SIZE", help="Memory set aside: 10% or 4GiB.")] = "10%",
     device_file: options.DeviceFileOption = None,
-    dpi: Annotated[float, typer.Option(help="Dots an inch at which PDF pages become pixels.")] = 144,
+    dpi: options.DpiOption = 144,
     closed_form: Annotated[bool, typer.Option("--closed-form", help="Do not simulate: formulas alone.")] = False,
     json: JsonOption = None,
-    markdown: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")] = None,
+    markdown: MarkdownOption = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE|-", help="Write a row for each device.")] = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -77,10 +77,9 @@ def plan(
 
         modelmeter plan --pages-per-day 1e6 --device h200 --pages scans/ --output-tokens-csv tokens.csv
     """
-    from modelmeter.hardware.capacity.plan import Running
+    from modelmeter.hardware.capacity.plan import Running, serving_machine
     from modelmeter.hardware.capacity.search import Limits
     from modelmeter.hardware.capacity.server import policy_of
-    from modelmeter.hardware.roofline import machine_of
     from modelmeter.report import plan as report
     from modelmeter.report import plan_inputs as inputs
     from modelmeter.report import plan_tables as tables
@@ -99,8 +98,8 @@ def plan(
     )
     limits, prices = Limits(ttft=ttft, tpot=tpot, utilisation=utilisation), inputs.parse_prices(price or [])
     model = _model(config, options.precision_of(weights, activations, kv, weights_parts))
-    chosen = options.execution_of(execution)
-    machines = [machine_of(name, *(device_file or []), execution=chosen) for name in names]
+    chosen = None if execution is None else options.execution_of(execution)
+    machines = [serving_machine(name, *(device_file or []), execution=chosen) for name in names]
     kinds = inputs.kinds_of(
         inputs.chosen_samples(sources, pages_csv, default=_A4, dpi=dpi),
         inputs.chosen_outputs(output_tokens, output_tokens_csv, default=900),
@@ -119,11 +118,10 @@ def plan(
 
 def _model(config: Path | None, precision: "Precision") -> "DeepseekOCRModel":
     """The model as a serving engine runs it."""
-    from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
     from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 
     return DeepseekOCRModel.from_config(
-        None if config is None else DeepseekOCRConfig.from_hf(config),
+        options.config_of(config),
         precision=precision,
         attention="flash",
         cache="in_place",

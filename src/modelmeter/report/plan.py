@@ -13,6 +13,7 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.hardware.capacity.plan import (
     LATENCIES,
     SECONDS_A_DAY,
+    SHORT_TTFT,
     DevicePlan,
     Fleet,
     Running,
@@ -30,6 +31,7 @@ from modelmeter.report.plan_inputs import Pages
 SCHEMA = "modelmeter.plan/1"
 _CSV_COLUMNS = (
     "device",
+    "execution",
     "level",
     "impossible",
     "batch",
@@ -52,7 +54,6 @@ class PlanReport:
     """The plans of several devices, and what was asked."""
 
     model: DeepseekOCRModel
-    execution: str
     pages: Pages
     pages_per_day: float
     limits: Limits
@@ -75,11 +76,7 @@ def plan_devices(
     Raises `ModelMeterError` for what cannot be asked, and, saying why of each, where no device can do it.
     """
     limits, running, prices = limits or Limits(), running or Running(), prices or {}
-    names = [machine.device.name for machine in machines]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ModelMeterError(f"device {twice[0]} is named twice: name each once")
-    if unknown := [name for name in prices if name not in names]:
-        raise ModelMeterError(f"a price for {unknown[0]}, which is not planned for: add it to the devices")
+    _check_names([machine.device.name for machine in machines], prices)
     for price in [None, *prices.values()]:
         check_demand(model, pages.mix, pages_per_day, price)
     plans = tuple(
@@ -98,14 +95,31 @@ def plan_devices(
     if all(plan.fleet is None for plan in plans):
         raise ModelMeterError("; ".join(f"{plan.device.name}: {plan.impossible}" for plan in plans))
     return PlanReport(
-        model=model,
-        execution=machines[0].execution,
-        pages=pages,
-        pages_per_day=pages_per_day,
-        limits=limits,
-        running=running,
-        devices=plans,
+        model=model, pages=pages, pages_per_day=pages_per_day, limits=limits, running=running, devices=plans
     )
+
+
+def _check_names(names: Sequence[str], prices: Mapping[str, float]) -> None:
+    """Raise for a device that is named twice, and for a price of one that is not named."""
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ModelMeterError(f"device {twice[0]} is named twice: name each once")
+    if unknown := [name for name in prices if name not in names]:
+        raise ModelMeterError(f"a price for {unknown[0]}, which is not planned for: add it to the devices")
+
+
+def cautions(report: PlanReport) -> list[str]:
+    """What stands against these figures: waits for slots, of which the closed form knows too little."""
+    unsure = [
+        f"{plan.device.name} {plan.fleet.steady.predicted.blocked:.0%}"
+        for plan in report.devices
+        if plan.fleet is not None and plan.fleet.steady.predicted is not None and plan.fleet.steady.unsure
+    ]
+    if not unsure:
+        return []
+    return [
+        f"careful: pages wait for slots (all are taken {', '.join(unsure)} of the time); the closed form's TTFT is up "
+        f"to {SHORT_TTFT:.0%} too short then: leave out --closed-form"
+    ]
 
 
 def plan_data(report: PlanReport) -> dict[str, Any]:
@@ -117,7 +131,6 @@ def plan_data(report: PlanReport) -> dict[str, Any]:
         "analytic_model_version": ANALYTIC_MODEL_VERSION,
         "conventions": {**attrs.asdict(model.conventions), "notes": convention_notes(model.conventions)},
         "precision": {**attrs.asdict(model.precision), "text": model.precision.describe()},
-        "execution": report.execution,
         "workload": {
             "pages_per_day": report.pages_per_day,
             "pages_per_second": report.pages_per_day / SECONDS_A_DAY,
@@ -139,6 +152,7 @@ def plan_data(report: PlanReport) -> dict[str, Any]:
         "limits": attrs.asdict(report.limits),
         "running": {**attrs.asdict(report.running), "reserve": str(report.running.reserve)},
         "devices": [_device(plan) for plan in report.devices],
+        "cautions": cautions(report),
     }
 
 
@@ -162,6 +176,7 @@ def _device(plan: DevicePlan) -> dict[str, Any]:
     return {
         "device": plan.device.name,
         "title": plan.device.title,
+        "execution": plan.execution,
         "level": plan.level,
         "impossible": plan.impossible,
         "fleet": None if plan.fleet is None else _fleet(plan.fleet),

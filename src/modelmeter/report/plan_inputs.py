@@ -3,18 +3,25 @@
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.documents import MAX_SIDE, Page, PageError, read_pages
+from modelmeter.hardware.capacity.plan import MOST_PRICE
 from modelmeter.hardware.capacity.times import PageWork
 from modelmeter.hardware.capacity.workload import OutputTokens, PageKind, PageMix
 from modelmeter.hardware.host import Source, host_seconds
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.views import ViewPlan, plan_views
 from modelmeter.report.timing.timing import source_of
+
+_SHOWN: Final = 20  # digits of a number in an error
+MOST_HOST_SECONDS: Final = 3600
+"""Host work of a page: beyond an hour it is no page's."""
+MOST_COUNT: Final = 10**12
+"""Of a row in a table."""
 
 
 class Sample(NamedTuple):
@@ -49,8 +56,8 @@ def kinds_of(
     The host's seconds of a kind are the mean of its pages', or `host` for all. Raises where there is no page.
     """
     patch_size = 16 if model.config is None else model.config.sam.patch_size
-    if host is not None and not 0 <= host < float("inf"):
-        raise ModelMeterError(f"host seconds are {host}: give 0 or more")
+    if host is not None and not 0 <= host <= MOST_HOST_SECONDS:
+        raise ModelMeterError(f"host seconds are {host:g}: give from 0 to {MOST_HOST_SECONDS:,}")
     if prompt_tokens < 0:
         raise ModelMeterError(f"prompt tokens must be 0 or more, got {prompt_tokens}")
     plans: dict[tuple[Any, ...], ViewPlan] = {}
@@ -115,13 +122,13 @@ def read_samples(path: str | Path) -> list[Sample]:
 
     Raises `ModelMeterError` naming the line that is wrong.
     """
-    rows = _read(path, ("width", "height"), {"width": MAX_SIDE, "height": MAX_SIDE})
+    rows = _read(path, ("width", "height"), {"width": MAX_SIDE, "height": MAX_SIDE, "count": MOST_COUNT})
     return [Sample(row["width"], row["height"], row["count"]) for row in rows]
 
 
 def read_outputs(path: str | Path) -> OutputTokens:
     """Output tokens of a table with a column tokens, and count where there is one: a sample of pages."""
-    rows = _read(path, ("tokens",), {"tokens": 10**6})
+    rows = _read(path, ("tokens",), {"tokens": 10**6, "count": MOST_COUNT})
     counts: dict[int, float] = {}
     for row in rows:
         counts[row["tokens"]] = counts.get(row["tokens"], 0.0) + row["count"]
@@ -141,8 +148,8 @@ def parse_prices(texts: Sequence[str]) -> dict[str, float]:
             price = float("nan")
         if not name or not equals or price != price:
             raise ModelMeterError(f"--price {text.strip()}: write NAME=PRICE/h, for example h200=3.5/h")
-        if not 0 <= price < float("inf"):
-            raise ModelMeterError(f"--price {text.strip()}: a price must be 0 or more")
+        if not 0 <= price <= MOST_PRICE:
+            raise ModelMeterError(f"--price {text.strip()}: a price must be from 0 to {MOST_PRICE:,.0f} an hour")
         if name in prices:
             raise ModelMeterError(f"--price names {name} twice: give each device one price")
         prices[name] = price
@@ -168,20 +175,20 @@ def _read(path: str | Path, columns: tuple[str, ...], most: dict[str, int]) -> l
         if not any(cell.strip() for cell in cells):
             continue
         found = {name: cell for name, cell in zip(names, cells, strict=False) if name in known}
-        rows.append({name: _whole(path, number, name, found.get(name), most.get(name)) for name in known})
+        rows.append({name: _whole(path, number, name, found.get(name), most[name]) for name in known})
     if not rows:
         raise ModelMeterError(f"{path}: no rows: give one line of {', '.join(columns)} for each page")
     return rows
 
 
-def _whole(path: str | Path, line: int, name: str, cell: str | None, most: int | None) -> int:
+def _whole(path: str | Path, line: int, name: str, cell: str | None, most: int) -> int:
     if name == "count" and (cell is None or not cell.strip()):
         return 1
     text = (cell or "").strip()
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or not text.strip("0"):
         raise ModelMeterError(f"{path}, line {line}: {name} is {text!r}: give a positive whole number")
-    if most is not None and int(text) > most:
-        raise ModelMeterError(f"{path}, line {line}: {name} is {text}: give at most {most:,}")
+    if len(text.lstrip("0")) > len(str(most)) or int(text) > most:
+        raise ModelMeterError(f"{path}, line {line}: {name} is {text[:_SHOWN]}: give at most {most:,}")
     return int(text)
 
 

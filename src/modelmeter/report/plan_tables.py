@@ -6,7 +6,7 @@ from modelmeter.hardware.capacity.plan import DevicePlan, Fleet
 from modelmeter.report import units
 from modelmeter.report.conventions import convention_notes
 from modelmeter.report.grid import Table, console_for, escape, markdown_table, print_line, print_table
-from modelmeter.report.plan import PlanReport
+from modelmeter.report.plan import PlanReport, cautions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,7 @@ _COLUMNS = (
     "price /\nM pages",
     "kWh /\nM pages",
 )
+_LARGE = 1e12  # amounts beyond are written as a power of ten
 _STAGE_COLUMNS = ("device", "vision", "prefill", "decode", "level", "latencies by", "closed form")
 
 
@@ -34,7 +35,7 @@ def print_plan(report: PlanReport, console: "Console | None" = None) -> None:
     for table in plan_tables(report):
         print_table(console, table)
     console.print()
-    for line in [*impossible(report), *notes(report)]:
+    for line in [*cautions(report), *impossible(report), *notes(report)]:
         print_line(console, f"- {line}")
 
 
@@ -43,7 +44,7 @@ def to_markdown(report: PlanReport) -> str:
     lines = ["# GPUs for these pages", "", heading(report), ""]
     for table in plan_tables(report):
         lines += [f"## {escape(table.title)}", "", *markdown_table(table), ""]
-    lines += [f"- {escape(line)}" for line in [*impossible(report), *notes(report)]]
+    lines += [f"- {escape(line)}" for line in [*cautions(report), *impossible(report), *notes(report)]]
     return "\n".join(lines) + "\n"
 
 
@@ -61,8 +62,18 @@ def heading(report: PlanReport) -> str:
     return (
         f"{report.pages_per_day:,.0f} pages a day, {kinds}, {context:,.0f} tokens of context and {tokens:,.0f} of "
         f"output a page; {' and '.join(wanted) + ' at the 95th percentile' if wanted else 'no limits of latency'}; "
-        f"{report.running.policy}, {report.execution}"
+        f"{report.running.policy}, {_executions(report)}"
     )
+
+
+def _executions(report: PlanReport) -> str:
+    """How the devices are run: "graph", or "graph (h200), eager (cpu)" where they are not run alike."""
+    names: dict[str, list[str]] = {}
+    for plan in report.devices:
+        names.setdefault(plan.execution, []).append(plan.device.name)
+    if len(names) == 1:
+        return next(iter(names))
+    return ", ".join(f"{execution} ({', '.join(devices)})" for execution, devices in names.items())
 
 
 def plan_tables(report: PlanReport) -> list[Table]:
@@ -136,4 +147,4 @@ def _seconds(value: float | None) -> str:
 def _amount(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+    return f"{value:.3g}" if value < 999.5 or value >= _LARGE else f"{value:,.0f}"

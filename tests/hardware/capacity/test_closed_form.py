@@ -11,6 +11,7 @@ from modelmeter import ModelMeterError
 from modelmeter.hardware.capacity.closed_form import ClosedForm
 from modelmeter.hardware.capacity.server import Server
 from modelmeter.hardware.capacity.waiting import Grid, erlang_c
+from modelmeter.hardware.capacity.workload import OutputTokens, PageKind, PageMix
 
 from .conftest import LinearTimes
 
@@ -44,6 +45,24 @@ def test_prefill_takes_its_share_of_the_time_from_decoding(pages, linear):
     found = ClosedForm(pages(10_001), Server(max_batch=2000), linear(prefill=0.03)).at(5.0)
     # Prefill takes 5 x 0.05 = a quarter of the time, so steps of 10 ms come every 13.3 ms.
     assert found.tpot_mean == pytest.approx(0.01 / (1 - 5.0 * 0.05), rel=1e-3)
+
+
+@pytest.mark.parametrize("prefill", [0.03, 0.48])
+def test_a_single_slot_is_m_d_1(pages, linear, prefill):
+    form = ClosedForm(pages(101), Server(max_batch=1), linear(prefill=prefill))
+    service, load = 0.02 + prefill + 100 * 0.01, 0.8  # of an equal page: nobody else is on the GPU meanwhile
+    waited = form.at(load / service).ttft_mean - (0.02 + prefill)
+    assert waited == pytest.approx(load * service / (2 * (1 - load)), rel=0.1)  # Pollaczek and Khinchine
+
+
+def test_arrivals_are_as_peaked_as_the_busy_periods_of_prefill(pages, linear):
+    load = 5.0 * 0.05  # Borel's law of the pages n of a busy period: E[n^2] / E[n] = 1 / (1 - load)^2
+    equal = ClosedForm(pages(101), Server(max_batch=2), linear())
+    assert equal._peakedness(5.0) == pytest.approx([1 / (1 - load) ** 2] * 2)
+    half = PageMix((PageKind(name="page", context=900),), OutputTokens((101, 301), (1.0, 1.0)))
+    alike = (100 * 3 / 4 + 300 / 4) / 200  # of two pages the shorter has 300 steps only where both have
+    unlike = ClosedForm(half, Server(max_batch=2), linear())
+    assert unlike._peakedness(5.0) == pytest.approx([1 + (1 / (1 - load) ** 2 - 1) * alike] * 2)
 
 
 def test_saturation_is_the_arithmetic(pages, linear):

@@ -64,7 +64,7 @@ def test_the_batch_that_memory_holds_is_that_of_fit(model, name, tokens):
     fit = max_batch([Needs(model.engine, work, block_tokens=16, prefill_batch=1)], budget.free_bytes)
     assert room.batch == fit.batch
     assert room.limited
-    assert room.kv_blocks >= room.batch * pages.mix.mean_blocks
+    assert room.kv_blocks >= room.batch * pages.mix.held_blocks
 
 
 def test_a_device_that_is_too_small_says_so(model, a4):

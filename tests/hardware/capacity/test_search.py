@@ -67,7 +67,7 @@ def test_what_cannot_be_reached_says_why(pages):
         ({"ttft": 0.0}, "TTFT limit must be positive"),
         ({"tpot": -1.0}, "TPOT limit must be positive"),
         ({"ttft": float("nan")}, "TTFT limit must be positive"),
-        ({"utilisation": 1.1}, "utilisation must be above 0 and at most 1"),
+        ({"utilisation": 1.1}, "utilisation must be from 0.01 to 1"),
         ({"utilisation": 0.0}, "utilisation"),
     ],
 )

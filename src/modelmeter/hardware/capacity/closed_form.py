@@ -106,8 +106,8 @@ class ClosedForm:
         """The steady state at `rate` pages a second. Raises `ModelMeterError` at or above saturation."""
         if not 0 < rate < self.saturation:
             raise ModelMeterError(f"no steady state at {rate:g} pages/s: it is saturated at {self.saturation:g}")
-        states, growth = self._states(rate)
-        grid, ttft = self._ttft(rate, states, growth)
+        states = self._states(rate)
+        grid, ttft = self._ttft(rate, states)
         mean, p95 = self._tpot(rate, states)
         return Predicted(
             rate=rate,
@@ -122,26 +122,50 @@ class ClosedForm:
 
     def tpot_p95(self, rate: float) -> float:
         """95th percentile of TPOT alone, which is quick; `rate` is below saturation."""
-        return self._tpot(rate, self._states(rate)[0])[1]
+        return self._tpot(rate, self._states(rate))[1]
 
-    def _states(self, rate: float) -> tuple[Floats, float]:
-        """(probability of each number of decoding pages, the last with all who wait for a slot; ratio of its tail).
+    def _states(self, rate: float) -> Floats:
+        """Probability of each number of decoding pages, the last with all who wait for a slot.
 
         Between prefills the clock of decoding runs 1 - rate x stall of the time, so pages come at rate / that; state b
         hands out b / step(b) tokens a second. The stationary law of this processor-sharing queue is a product, the same
         for every distribution of output tokens (Kelly, Reversibility and Stochastic Networks, 1979, section 3.3).
+        On that clock those who come during one prefill come at once: Hayward's approximation for peaked arrivals.
         """
-        stalled = self._stalled[1:] @ self.mix.shares
-        free = np.maximum(1 - rate * stalled, 1e-12)
-        ratios = rate / free * self.mix.steps * self._decode / np.arange(1, self.slots + 1)
+        free = np.maximum(1 - rate * self._stalled[1:] @ self.mix.shares, 1e-12)
+        peaks, pages = self._peakedness(rate), np.arange(1, self.slots + 1)
+        offered = rate / free * self.mix.steps * self._decode
         with np.errstate(divide="ignore"):
-            logs = np.concatenate(([0.0], np.cumsum(np.log(ratios))))
+            logs = np.concatenate(([0.0], np.cumsum(np.log(offered / (pages + (peaks - 1) / 2)) / peaks)))
         weights = np.exp(logs - logs.max())
-        tail = min(float(ratios[-1]), 1 - 1e-9)
-        full = float(weights[-1]) / (1 - tail)  # all states with every slot taken, whoever waits
-        whole = float(weights[:-1].sum()) + full
-        states = np.append(weights[:-1], full) / whole
-        return states, tail
+        tail = min(float(offered[-1]) / self.slots, 1 - 1e-9)
+        full, some = float(weights[-1]) / (1 - tail), float(weights[:-1].sum())  # full: whoever waits
+        taken = full / (some + full)
+        if taken:  # a share of the decoding clock: of the time it is more, as each page that leaves brings a prefill
+            taken = min(taken * float(free[-1]) / self._decoding, 1 - 1e-9)
+        return np.append(weights[:-1] / some * (1 - taken), taken)
+
+    def _peakedness(self, rate: float) -> Floats:
+        """Variance over mean of the pages that would decode with no end of slots, for each number of them.
+
+        Pages come to the decoding clock in busy periods of prefill: E[n^2] / E[n] of the pages of one (those of M/G/1);
+        how much of it their number keeps depends on how alike the lengths are (A. A. Fredericks, Bell System Technical
+        Journal 59, 1980, for constant and general holding times).
+        """
+        shares, stalls = self.mix.shares, self._stalled[1:]
+        load = np.minimum(rate * (stalls @ shares), 1 - 1e-12)
+        clump = (1 - load**2 + rate**2 * (stalls**2 @ shares)) / (1 - load) ** 2
+        return np.asarray(1 + (clump - 1) * self._alike)
+
+    @cached_property
+    def _alike(self) -> float:
+        """E[the shorter of two pages' decode steps] / E[decode steps]: 1 for equal pages."""
+        if self.mix.steps == 0:
+            return 0.0
+        order = np.argsort(self.mix.tokens)
+        steps = self.mix.tokens[order] - 1
+        longer = 1 - np.concatenate(([0.0], np.cumsum(self.mix.token_shares[order])[:-1]))  # share of at least that
+        return float(np.diff(steps, prepend=0.0) @ longer**2) / self.mix.steps
 
     def _tpot(self, rate: float, states: Floats) -> tuple[float, float]:
         """(mean, 95th percentile over pages) of TPOT, seconds.
@@ -161,7 +185,7 @@ class ClosedForm:
         behind = max(queue + float(self._occupied[typical] @ shares) - float(self._decode[typical - 1]), 0.0)
         residence = mean_batch / rate + (1 - states[-1]) * load * behind / (1 - load)
         mean = float(residence / steps)
-        among, memory = self._companions(states, mean_batch)
+        among, memory = self._companions(states, mean_batch, float(self._peakedness(rate)[typical - 1]))
         stalling = rate * mean * float(stalls**2 @ shares)
         lengths = self._lengths[0]
         variances = np.array([among * _averaging(memory * length / steps) for length in lengths])
@@ -169,13 +193,16 @@ class ClosedForm:
         p95 = _normal_mixture_p95(mean, spread / (1 - load), self._lengths[1])
         return mean, float(max(mean, min(p95, self._longest_tpot)))
 
-    def _companions(self, states: Floats, mean_batch: float) -> tuple[float, float]:
-        """(variance of the step time over the batches that pages meet, relaxation times in a mean residence)."""
+    def _companions(self, states: Floats, mean_batch: float, peakedness: float) -> tuple[float, float]:
+        """(variance of the step time over the batches that pages meet, relaxation times in a mean residence).
+
+        Peaked arrivals make the number of companions vary more, not for longer.
+        """
         seconds = np.append(self._decode[0], self._decode)
         batches = np.arange(self.slots + 1)
         met = states * batches / max(mean_batch, 1e-300)  # the numbers as a page meets them, itself among them
         spread = float(states @ (batches - mean_batch) ** 2) / max(mean_batch, 1e-300)
-        return float(met @ (seconds - float(met @ seconds)) ** 2), 1 / max(spread, 1e-9)
+        return float(met @ (seconds - float(met @ seconds)) ** 2), peakedness / max(spread, 1e-9)
 
     @cached_property
     def _lengths(self) -> tuple[Floats, Floats]:
@@ -200,13 +227,13 @@ class ClosedForm:
         """TPOT when every slot is taken all the time, by Little's law."""
         return self.slots / self.gpu_saturation / max(self.mix.steps, 1e-300)
 
-    def _ttft(self, rate: float, states: Floats, growth: float) -> tuple[Grid, Floats]:
+    def _ttft(self, rate: float, states: Floats) -> tuple[Grid, Floats]:
         """The distribution of TTFT: host, then the queue (or a slot), then the page's own vision and prefill."""
         shares = self.mix.shares
         service = self._occupied[round(float(states @ np.arange(self.slots + 1)))]
         load = min(rate * float(shares @ service), 1 - 1e-9)
         decode = np.append(0.0, self._decode)
-        slot, blocked, host = self._slot_wait(rate, growth), float(states[-1]), self._host_wait(rate)
+        slot, blocked, host = self._slot_wait(rate), float(states[-1]), self._host_wait(rate)
         own = service + self._host_times
         longest = 20 * float(own.max()) / (1 - min(load, 0.98)) + 20 * float(decode[-1])
         grid = Grid(longest + 8 * slot * (blocked > 0.01) + 8 * host[1] * (host[0] > 0.01))
@@ -216,22 +243,30 @@ class ClosedForm:
         worker = (1 - host[0]) * grid.constants(np.zeros(1), np.ones(1)) + host[0] * grid.exponential(host[1])
         return grid, grid.sum(worker, wait, grid.constants(own, shares))
 
-    def _slot_wait(self, rate: float, growth: float) -> float:
-        """Mean wait for a slot of a page that finds none: Kimura (1986) between M/M/c and Cosmetatos (1975) M/D/c."""
-        if growth == 0:
-            return 0.0
-        exponential = growth / rate / (1 - growth)
-        slots, variability = self.slots, self._variability()
+    def _slot_wait(self, rate: float) -> float:
+        """Mean wait for a slot of a page that finds none: Kimura (1986) between M/M/c and Cosmetatos (1975) M/D/c.
+
+        With all slots taken one is free every 1 / saturation seconds on average, the stall by the page that takes it
+        included; of that only the decoding varies, as the output tokens do.
+        """
+        between, slots = 1 / self.gpu_saturation, self.slots
+        load, variability = rate * between, self._variability()
+        exponential = between / (1 - load)
         constant = exponential / 2
-        constant *= 1 + (1 - growth) * (slots - 1) * (math.sqrt(4 + 5 * slots) - 2) / (16 * growth * slots)
+        constant *= 1 + (1 - load) * (slots - 1) * (math.sqrt(4 + 5 * slots) - 2) / (16 * load * slots)
         return (1 + variability) / (2 * variability / exponential + (1 - variability) / constant)
 
+    @cached_property
+    def _decoding(self) -> float:
+        """Share of the time in which pages decode unhindered, with every slot taken."""
+        return min(self.mix.steps * float(self._decode[-1]) / self.slots * self.gpu_saturation, 1.0)
+
     def _variability(self) -> float:
-        steps = self.mix.tokens - 1
-        mean = self.mix.steps
+        """Squared coefficient of variation of the time between two slots that become free, as slots end at random."""
+        steps, mean = self.mix.tokens - 1, self.mix.steps
         if mean == 0:
             return 0.0
-        return float(self.mix.token_shares @ (steps - mean) ** 2) / mean**2
+        return float(self.mix.token_shares @ (steps - mean) ** 2) / mean**2 * self._decoding**2
 
     def _host_wait(self, rate: float) -> tuple[float, float]:
         """(share of pages that wait for a worker of the host, their mean wait): Erlang C, scaled as for M/G/c."""

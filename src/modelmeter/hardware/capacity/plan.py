@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 import attrs
 
@@ -14,12 +16,18 @@ from modelmeter.hardware.capacity.simulation import Measured, Sampling, simulate
 from modelmeter.hardware.capacity.times import ModelTimes, PageWork
 from modelmeter.hardware.capacity.workload import PageMix
 from modelmeter.hardware.device import Device
-from modelmeter.hardware.machine import Machine
+from modelmeter.hardware.machine import Execution, Machine
 from modelmeter.hardware.memory import DEFAULT_RESERVE, Share, memory_budget
+from modelmeter.hardware.roofline import AnyDevice, machine_of
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 
 SECONDS_A_DAY = 86_400
 MILLION = 1_000_000
+LEAST_PAGES_A_DAY: Final = 1
+MOST_PAGES_A_DAY: Final = 1e12
+"""Demands that are planned for: the most is more than a hundred pages a day for everyone alive."""
+MOST_PRICE: Final = 1e9
+"""An hour of one GPU, in any currency."""
 REPORTED = Sampling(seed=20260102)
 """Of the simulation whose latencies are reported: other random numbers than those that chose the rate."""
 _HARDLY = 1e-3  # share of saturation
@@ -27,6 +35,10 @@ _LESS_LOAD = 1.02  # GPUs are added in these steps until the reported simulation
 LATENCIES = ("ttft_mean", "ttft_p95", "tpot_mean", "tpot_p95")
 AGREEMENT = 0.10
 """Simulation and closed form agree on latency where they differ by no more than this share of the simulation's."""
+SLOTS_SHORT: Final = 0.01
+"""Share of the time with every slot taken beyond which pages wait for slots so often that the closed form is unsure."""
+SHORT_TTFT: Final = 0.70
+"""By how much its TTFT was then too short at worst: bench/results/plan-accuracy.json, rows beyond `SLOTS_SHORT`."""
 _STEADY = 0.995  # share of saturation above which a queue takes longer to settle than a simulation runs
 
 
@@ -92,6 +104,11 @@ class Steady:
         return max(float(getattr(self.measured, name).relative) for name in LATENCIES)
 
     @property
+    def unsure(self) -> bool:
+        """Whether it is the closed form's alone, and pages wait for slots: it may be `SHORT_TTFT` short then."""
+        return self.measured is None and self.predicted is not None and self.predicted.blocked > SLOTS_SHORT
+
+    @property
     def agrees(self) -> bool | None:
         """Whether they differ by no more than `AGREEMENT`."""
         return None if self.difference is None else self.difference <= AGREEMENT
@@ -135,9 +152,19 @@ class DevicePlan:
     """A device's fleet, or why it cannot do what is asked."""
 
     device: Device
+    execution: Execution
     level: str
     fleet: Fleet | None = None
     impossible: str | None = None
+
+
+def serving_machine(device: AnyDevice, *files: str | Path, execution: Execution | None = None) -> Machine:
+    """A device as an engine runs it: in graphs unless told otherwise; a CPU launches each kernel itself, eagerly.
+
+    `files` are device files to look in.
+    """
+    machine = machine_of(device, *files, execution="graph" if execution is None else execution)
+    return attrs.evolve(machine, execution="eager") if execution is None and machine.synchronous else machine
 
 
 def plan_device(
@@ -158,24 +185,27 @@ def plan_device(
     """
     check_demand(model, mix, pages_per_day, price)
     level = "roofline" if machine.calibration is None else "calibrated"
+    plan = DevicePlan(device=machine.device, execution=machine.execution, level=level)
     try:
         fleet = _fleet(model, machine, pages, mix, pages_per_day / SECONDS_A_DAY, limits, running, price)
     except Impossible as reason:
-        return DevicePlan(device=machine.device, level=level, impossible=str(reason))
-    return DevicePlan(device=machine.device, level=level, fleet=fleet)
+        return attrs.evolve(plan, impossible=str(reason))
+    return attrs.evolve(plan, fleet=fleet)
 
 
 def check_demand(model: DeepseekOCRModel, mix: PageMix, pages_per_day: float, price: float | None) -> None:
     """Raise for a demand, a price or a length that cannot be."""
-    if not 0 < pages_per_day < math.inf:
-        raise ModelMeterError(f"pages a day must be a positive number, got {pages_per_day:g}")
-    if price is not None and not 0 <= price < math.inf:
-        raise ModelMeterError(f"a price must be 0 or more, got {price:g}")
+    if not LEAST_PAGES_A_DAY <= pages_per_day <= MOST_PAGES_A_DAY:
+        raise ModelMeterError(
+            f"pages a day must be a number from {LEAST_PAGES_A_DAY} to {MOST_PAGES_A_DAY:,.0f}, got {pages_per_day:g}"
+        )
+    if price is not None and not 0 <= price <= MOST_PRICE:
+        raise ModelMeterError(f"a price must be from 0 to {MOST_PRICE:,.0f} an hour, got {price:g}")
     longest = max(kind.context for kind in mix.kinds) + max(mix.outputs.values)
     if model.config is not None and longest > model.config.decoder.max_position_embeddings:
         raise ModelMeterError(
             f"the longest page takes {longest} tokens, the model has {model.config.decoder.max_position_embeddings} "
-            "positions: give fewer output tokens"
+            "positions: give fewer tokens of output or prompt"
         )
 
 
@@ -189,29 +219,14 @@ def _fleet(
     running: Running,
     price: float | None,
 ) -> Fleet:
-    device = machine.device
     chunked = running.policy == "chunked"
     most = min(running.max_batch, running.token_budget - 1) if chunked else running.max_batch
-    budget = memory_budget(device, model.parameter_bytes(), reserve=running.reserve)
-    room = room_for(model, device, budget, pages, mix, most_batch=most, prefill_batch=running.prefill_batch)
-    times = ModelTimes(
-        model,
-        machine,
-        pages,
-        most_batch=room.batch,
-        most_cached=max(kind.context for kind in mix.kinds) + max(mix.outputs.values),
-        most_chunk=running.token_budget if chunked else None,
-    )
+    budget = memory_budget(machine.device, model.parameter_bytes(), reserve=running.reserve)
+    room = room_for(model, machine.device, budget, pages, mix, most_batch=most, prefill_batch=running.prefill_batch)
     server = running.server(room.batch, room.kv_blocks)
+    times = ModelTimes.of(model, machine, pages, mix, server)
     gpu = Search(mix, server, times, limits, simulated=running.simulated).run(memory_limited=room.limited)
-    gpus = max(1, math.ceil(needed / gpu.rate - 1e-9))
-    steady = steady_state(mix, gpu, times, needed / gpus, simulated=running.simulated)
-    while steady.measured is not None and limits.broken(steady.measured):
-        gpus = math.ceil(gpus * _LESS_LOAD)
-        if needed / gpus < _HARDLY * gpu.saturation:
-            raise Impossible(f"at hardly any load {limits.broken(steady.measured)[0].upper()} is still above its limit")
-        gpu = attrs.evolve(gpu, rate=min(gpu.rate, needed / gpus))
-        steady = steady_state(mix, gpu, times, needed / gpus, simulated=running.simulated)
+    gpu, gpus, steady = _enough(mix, gpu, times, needed, limits, simulated=running.simulated)
     return Fleet(
         room=room,
         gpu=gpu,
@@ -220,8 +235,23 @@ def _fleet(
         stages=_stages(times, mix, steady, gpu.server.max_batch),
         pages_per_second=needed,
         price=price,
-        power_watts=device.power_watts,
+        power_watts=machine.device.power_watts,
     )
+
+
+def _enough(
+    mix: PageMix, gpu: Sustained, times: ModelTimes, needed: float, limits: Limits, *, simulated: bool
+) -> tuple[Sustained, int, Steady]:
+    """(one GPU, how many, the state of each): as many as the rate takes, more until the limits hold as reported."""
+    gpus = max(1, math.ceil(needed / gpu.rate - 1e-9))
+    steady = steady_state(mix, gpu, times, needed / gpus, simulated=simulated)
+    while steady.measured is not None and limits.broken(steady.measured):
+        gpus = math.ceil(gpus * _LESS_LOAD)
+        if needed / gpus < _HARDLY * gpu.saturation:
+            raise Impossible(f"at hardly any load {limits.broken(steady.measured)[0].upper()} is still above its limit")
+        gpu = attrs.evolve(gpu, rate=min(gpu.rate, needed / gpus))
+        steady = steady_state(mix, gpu, times, needed / gpus, simulated=simulated)
+    return gpu, gpus, steady
 
 
 def steady_state(mix: PageMix, gpu: Sustained, times: ModelTimes, rate: float, *, simulated: bool) -> Steady:

@@ -19,7 +19,7 @@ class Impossible(ModelMeterError):
 
 @attrs.frozen(kw_only=True)
 class Room:
-    """The most pages of mean size that memory holds at once, beside the activations of such a batch; 16-token blocks.
+    """The most pages that memory holds at once on average, beside the activations of such a batch; 16-token blocks.
 
     `limited` is whether memory, not the number asked for, ends it.
     """
@@ -50,16 +50,7 @@ def room_for(
             f"{device.name} does not hold the weights: {budget.missing_bytes / 2**30:.2f} GiB are missing; "
             "store them smaller (fp8, int8, int4) or take a larger device"
         )
-    steps = max(mix.outputs.values) - 1
-    needs = [
-        Needs(
-            model.engine,
-            Workload(views=page.views, context_len=page.context, decode_tokens=steps),
-            block_tokens=KV_BLOCK,
-            prefill_batch=prefill_batch,
-        )
-        for page in pages
-    ]
+    needs = [_needs(model, page, max(mix.outputs.values) - 1, prefill_batch) for page in pages]
     block = needs[0].kv_bytes(1, KV_BLOCK)
 
     def blocks(batch: int) -> int:
@@ -67,7 +58,7 @@ def room_for(
         return (budget.free_bytes - held) // block
 
     def fits(batch: int) -> bool:
-        return batch * mix.mean_blocks <= blocks(batch)
+        return batch * mix.held_blocks <= blocks(batch)
 
     if blocks(1) < mix.most_blocks:
         raise Impossible(
@@ -79,3 +70,8 @@ def room_for(
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
     return Room(batch=low, kv_blocks=blocks(low), limited=low < most_batch)
+
+
+def _needs(model: DeepseekOCRModel, page: PageWork, steps: int, prefill_batch: int) -> Needs:
+    work = Workload(views=page.views, context_len=page.context, decode_tokens=steps)
+    return Needs(model.engine, work, block_tokens=KV_BLOCK, prefill_batch=prefill_batch)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Final
 
 import attrs
 
@@ -15,6 +16,7 @@ from modelmeter.hardware.capacity.workload import PageMix
 
 SEARCHING = Sampling(pages=1200, warm_up=500, relative=0.05, least=3, most=6)
 """Of the simulations that look for the largest rate; what is reported is simulated again, for longer."""
+LEAST_UTILISATION: Final = 0.01
 _CLOSE = 0.01  # the rate is found to 1%
 _SAME = 0.005  # batches whose rates differ by less are as good: the smallest is taken
 _BELOW_SATURATION = 1 - 1e-6
@@ -36,8 +38,8 @@ class Limits:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ModelMeterError(f"the {name.upper()} limit must be positive seconds, got {value:g}")
-        if not 0 < self.utilisation <= 1:
-            raise ModelMeterError(f"utilisation must be above 0 and at most 1, got {self.utilisation:g}")
+        if not LEAST_UTILISATION <= self.utilisation <= 1:
+            raise ModelMeterError(f"utilisation must be from {LEAST_UTILISATION} to 1, got {self.utilisation:g}")
 
     def broken(self, found: Measured | Predicted) -> list[str]:
         """The limits that a steady state may break: "ttft", "tpot". Of a simulation its interval's upper end counts."""

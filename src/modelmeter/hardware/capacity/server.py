@@ -1,6 +1,6 @@
 """One GPU that serves pages: its scheduler, its limits, and the times that its steps take."""
 
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import attrs
 
@@ -8,6 +8,8 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.hardware.capacity.workload import PageMix
 
 Policy = Literal["prefill-first", "chunked"]
+MOST_HOST_WORKERS: Final = 4096
+"""More than the cores of any host with one GPU."""
 POLICIES: tuple[Policy, ...] = ("prefill-first", "chunked")
 
 
@@ -63,6 +65,8 @@ class Server:
         for name in ("max_batch", "prefill_batch", "token_budget", "host_workers"):
             if getattr(self, name) < 1:
                 raise ModelMeterError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.host_workers > MOST_HOST_WORKERS:
+            raise ModelMeterError(f"host_workers must be at most {MOST_HOST_WORKERS:,}, got {self.host_workers}")
         if self.policy == "chunked" and self.token_budget <= self.max_batch:
             raise ModelMeterError(
                 f"a token budget of {self.token_budget} leaves no prefill chunk beside a batch of {self.max_batch}: "
@@ -79,7 +83,7 @@ class Server:
         return self
 
     def slots(self, mix: PageMix) -> int:
-        """Pages of mean size that are held at once."""
+        """Pages that are held at once, on average."""
         if self.kv_blocks is None:
             return self.max_batch
-        return max(1, min(self.max_batch, int(self.kv_blocks / mix.mean_blocks)))
+        return max(1, min(self.max_batch, int(self.kv_blocks / mix.held_blocks)))

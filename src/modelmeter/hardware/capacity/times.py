@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from modelmeter.hardware.capacity.workload import Floats
+from modelmeter.hardware.capacity.server import Server
+from modelmeter.hardware.capacity.workload import Floats, PageMix
 from modelmeter.hardware.machine import Machine
 from modelmeter.hardware.page_time import LevelName, decode_steps
 from modelmeter.hardware.timeline import Resource, Timeline
@@ -58,6 +59,21 @@ class ModelTimes:
         self._decode = [row.tolist() for row in seconds]  # lists: plain floats are faster than NumPy's, one at a time
         self._places = self._cached.tolist()
         self._chunk_sizes, self._pasts, self._chunks = self._tabulate_chunks(most_cached, most_chunk)
+
+    @classmethod
+    def of(
+        cls, model: DeepseekOCRModel, machine: Machine, pages: Sequence[PageWork], mix: PageMix, server: Server
+    ) -> "ModelTimes":
+        """Those that a server of `mix` asks for; no step has more tokens than its longest prompt and a whole batch."""
+        longest = max(kind.context for kind in mix.kinds)
+        return cls(
+            model,
+            machine,
+            pages,
+            most_batch=server.max_batch,
+            most_cached=longest + max(mix.outputs.values),
+            most_chunk=min(server.token_budget, longest + server.max_batch) if server.policy == "chunked" else None,
+        )
 
     def prefill_seconds(self, kind: int, pages: int) -> float:
         """Vision and prefill of `pages` pages of one kind together."""

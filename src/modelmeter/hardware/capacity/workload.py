@@ -117,10 +117,11 @@ class PageMix:
         return -(-(self.kinds[kind].context + tokens - 1) // KV_BLOCK)
 
     @cached_property
-    def mean_blocks(self) -> float:
-        """Mean KV blocks of a page at its end."""
+    def held_blocks(self) -> float:
+        """Mean KV blocks at their end of the pages that decode at a time: long ones are met more often."""
         held = np.ceil((self.contexts[:, None] + self.tokens[None, :] - 1) / KV_BLOCK)
-        return float(self.shares @ held @ self.token_shares)
+        met = self.token_shares * (self.tokens - 1) / self.steps if self.steps else self.token_shares
+        return float(self.shares @ held @ met)
 
     @cached_property
     def most_blocks(self) -> int:
