@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "live": {ROOT, "_version", "cli", "documents", "report", *BELOW_REPORT},
 }
-INSIDE_FUNCTIONS_ONLY = {"cli": {"live"}, "core": {"hardware", "live"}}  # core: methods that ask them (Trace.roofline)
+# Methods that ask what is above them: Trace.roofline, and what a notebook shows of an object.
+INSIDE_FUNCTIONS_ONLY = {"cli": {"live"}, "core": {"hardware", "live", "report"}, "hardware": {"report"}}
 
 # third-party package -> the only folders or files that may import it while they load
 HEAVY = {

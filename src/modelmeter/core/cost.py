@@ -43,6 +43,11 @@ class Cost:
         """The inverse of `values`."""
         return cls(**dict(zip(COST_FIELDS, values, strict=True)))
 
+    def _repr_html_(self) -> str:
+        from modelmeter.report.notebook import cost_html
+
+        return cost_html(self)
+
     @property
     def flops(self) -> Dim:
         """All FLOPs: tensor cores and CUDA cores."""
@@ -107,6 +112,11 @@ class StageCost:
     weights_bytes: Dim = 0
     activations_bytes: Dim = 0
     kv_cache_bytes: Dim = 0
+
+    def _repr_html_(self) -> str:
+        from modelmeter.report.notebook import stage_cost_html
+
+        return stage_cost_html(self)
 
     @property
     def flops_tflops(self) -> Dim:

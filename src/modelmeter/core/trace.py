@@ -146,6 +146,11 @@ class Trace:
             f"{len(self)} operators, {total.flops} FLOPs ({total.counted_flops} counted), {total.io_bytes} bytes moved"
         )
 
+    def _repr_html_(self) -> str:
+        from modelmeter.report.notebook import trace_html
+
+        return trace_html(self)
+
     def __len__(self) -> int:
         return sum(1 for _ in self.operators())
 

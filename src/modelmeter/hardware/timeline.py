@@ -150,6 +150,11 @@ class Timeline:
             f"bound by {total.binds}"
         )
 
+    def _repr_html_(self) -> str:
+        from modelmeter.report.notebook import timeline_html
+
+        return timeline_html(self)
+
     def _of(self, op: Op) -> Terms:
         found = self._terms.get(id(op))
         if found is None:
