@@ -1,11 +1,11 @@
 """The timeline: when each operator of a trace runs on a device, and what it waits for."""
 
-from collections.abc import Iterator
-from typing import Final, Literal, TypeAlias
+from collections.abc import Hashable, Iterator
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import attrs
 
-from modelmeter.core.dims import Dim, is_symbol, maximum
+from modelmeter.core.dims import Dim, is_array, is_symbol, maximum
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.op import Op
 from modelmeter.core.recorder import Segment
@@ -16,6 +16,7 @@ from modelmeter.hardware.stream import NOTHING, START, Clocks, Stream, operator
 
 Level: TypeAlias = Literal["roofline", "calibrated"]
 Resource: TypeAlias = Literal["tensor", "vector", "memory", "launch"]
+Name = TypeVar("Name", bound=Hashable)
 RESOURCES: Final[tuple[Resource, ...]] = ("tensor", "vector", "memory", "launch")
 
 
@@ -126,9 +127,9 @@ class Timeline:
             host = self.machine.launches(op) * self.machine.host_seconds
             yield _listed(path, op, self._of(op), before, clocks.device - before.device, host)
 
-    def split(self, pieces: Iterator[tuple[str, Op | Segment]]) -> dict[str, Span]:
+    def split(self, pieces: Iterator[tuple[Name, Op | Segment]]) -> dict[Name, Span]:
         """The time of each name, for `pieces` that are the whole trace in order. Adds up to `total`."""
-        spans: dict[str, Span] = {}
+        spans: dict[Name, Span] = {}
         clocks = START
         for name, piece in pieces:
             before, clocks = clocks, self._stream(piece).after(clocks)
@@ -144,11 +145,14 @@ class Timeline:
         return self.split((op.name, op) for _, op in self.trace.operators())
 
     def __str__(self) -> str:
+        place = f"on {self.device.name} ({self.level}, {self.execution})"
+        if is_array(self.seconds):
+            return f"{self.seconds.min() * 1e3:.3f} to {self.seconds.max() * 1e3:.3f} ms {place}"
         total = self.total
-        return (
-            f"{float(total.seconds) * 1e3:.3f} ms on {self.device.name} ({self.level}, {self.execution}), "
-            f"bound by {total.binds}"
-        )
+        return f"{float(total.seconds) * 1e3:.3f} ms {place}, bound by {total.binds}"
+
+    def __repr__(self) -> str:
+        return f"Timeline({self})"
 
     def _repr_html_(self) -> str:
         from modelmeter.report.notebook import timeline_html
