@@ -20,9 +20,10 @@ def run(path: Path) -> nbformat.NotebookNode:
 
 def shown(notebook: nbformat.NotebookNode) -> list[str]:
     """The text that each cell shows, but for those that tell the time; one stream may come in several pieces."""
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and "timing" not in cell.metadata.get("tags", ())]
     found = []
-    for cell in cells:
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "timing" in cell.metadata.get("tags", ()):
+            continue
         streams = "".join(output.text for output in cell.outputs if output.output_type == "stream")
         plain = [output.data.get("text/plain", "") for output in cell.outputs if "data" in output]
         found.append(re.sub(r"\s+", " ", " ".join([streams, *plain])))
