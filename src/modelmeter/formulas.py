@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.core.cost import Cost
 from modelmeter.core.dims import Dim
 from modelmeter.core.errors import ModelMeterError
@@ -80,7 +81,7 @@ def formula(
         if stage not in (None, "prefill", "decode"):
             raise ModelMeterError(f"a layer has no stage {stage!r}: choose prefill or decode")
         cost, kv = _of_layer(target, stage, layer)
-    return _closed(kv if quantity == "kv_cache_bytes" else getattr(cost, quantity), exact)
+    return closed(kv if quantity == "kv_cache_bytes" else getattr(cost, quantity), exact)
 
 
 @attrs.frozen(kw_only=True)
@@ -128,6 +129,8 @@ class Formula:
         """JSON with the symbols and the conventions."""
         data = {
             "schema": "modelmeter.formula/1",
+            "modelmeter_version": __version__,
+            "analytic_model_version": ANALYTIC_MODEL_VERSION,
             **{name: getattr(self, name) for name in ("model", "stage", "layer", "quantity")},
             "formula": str(self.expression),
             "symbols": self.symbols,
@@ -174,8 +177,8 @@ def describe_formula(
 
 
 def _of_layer(target: Layer, stage: str | None, path: str | None) -> tuple[Cost, Dim]:
-    batch, queries, cached = _symbols("B S T")
-    side = _symbols("R")[0]
+    batch, queries, cached = size_symbols("B S T")
+    side = size_symbols("R")[0]
     if isinstance(target, CachedLayer):
         sizes: tuple[Dim, ...] = (1, batch, cached) if stage == "decode" else (queries, batch, 0)
         held = cached if stage == "decode" else queries
@@ -189,17 +192,22 @@ def _of_layer(target: Layer, stage: str | None, path: str | None) -> tuple[Cost,
 
 
 def _of_model(model: DeepseekOCRModel, stage: str | None, path: str | None) -> tuple[Cost, Dim]:
-    batch, queries, cached, side = _symbols("B S T R")
-    per_token = model.kv_bytes_per_token(batch)
-    if stage == "vision":
-        step, kv = Step(mode="vision", batch=batch, images=((1, VIEW_UNIT * side),)), 0
-    elif stage == "prefill":
-        step, kv = Step(mode="prefill", batch=batch, queries=queries), per_token * queries
-    elif stage == "decode":
-        step, kv = Step(mode="decode", batch=batch, queries=1, past=cached), per_token * cached
-    else:
-        raise ModelMeterError(f"unknown stage {stage!r}: choose among {', '.join(STAGES)}")
+    step = stage_step(stage)
+    held = {"vision": 0, "prefill": step.queries, "decode": step.past}[step.mode]
+    kv = model.kv_bytes_per_token(step.batch) * held
     return _pick(model.engine.trace(step, RecordOptions()), path), kv * _caching_share(model, path)
+
+
+def stage_step(stage: str | None) -> Step:
+    """The forward pass that a stage's formulas are of, in symbols. Raises `ModelMeterError` for another stage."""
+    batch, queries, cached, side = size_symbols("B S T R")
+    if stage == "vision":
+        return Step(mode="vision", batch=batch, images=((1, VIEW_UNIT * side),))
+    if stage == "prefill":
+        return Step(mode="prefill", batch=batch, queries=queries)
+    if stage == "decode":
+        return Step(mode="decode", batch=batch, queries=1, past=cached)
+    raise ModelMeterError(f"unknown stage {stage!r}: choose among {', '.join(STAGES)}")
 
 
 def _caching_share(model: DeepseekOCRModel, path: str | None) -> Any:
@@ -222,13 +230,15 @@ def _pick(trace: Trace, path: str | None) -> Cost:
     return found[path]
 
 
-def _symbols(names: str) -> tuple[Any, ...]:
+def size_symbols(names: str) -> tuple[Any, ...]:
+    """The named ones of `SYMBOLS`."""
     from modelmeter.core.symbolic import sympy
 
     return tuple(sympy.symbols(names.split(), positive=True, integer=True))
 
 
-def _closed(value: Dim, exact: bool) -> Any:
+def closed(value: Dim, exact: bool) -> Any:
+    """An expanded expression; unless `exact`, that of sizes above 1."""
     from modelmeter.core.symbolic import sympy
 
     expression = sympy.sympify(value)

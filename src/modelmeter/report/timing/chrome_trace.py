@@ -14,6 +14,7 @@ from modelmeter.hardware.timeline import OperatorTime, Timeline
 from modelmeter.report.timing.timing import PageTiming, Timing
 
 _HOST, _DEVICE, _MODULES = 1, 2, 10
+SCHEMA: Final = "modelmeter.chrome-trace/1"
 _ROWS: Final = {_HOST: "host", _DEVICE: "device", _MODULES: "modules"}
 _MICRO: Final = 1e6
 
@@ -27,11 +28,12 @@ def chrome_trace(page: PageTiming) -> str:
     """JSON text: reading the page, vision and prefill, and the first decode step."""
     events = list(_events(page.time))
     data = {
+        "schema": SCHEMA,  # viewers take fields that they do not know for metadata
+        "modelmeter_version": __version__,
+        "analytic_model_version": ANALYTIC_MODEL_VERSION,
         "traceEvents": [*_names(page, {event["tid"] for event in events}), *events],
         "displayTimeUnit": "ms",
         "otherData": {
-            "modelmeter_version": __version__,
-            "analytic_model_version": ANALYTIC_MODEL_VERSION,
             "device": page.time.machine.device.name,
             "execution": page.time.machine.execution,
             "level": page.time.prefill.timeline.level,

@@ -1,0 +1,1 @@
+"""Two results side by side: values joined by what they are of, their differences by size."""
