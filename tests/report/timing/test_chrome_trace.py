@@ -4,8 +4,9 @@ import json
 from itertools import pairwise
 
 import pytest
+from support.schema import validator_of
 
-from modelmeter._version import __version__
+from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.report.timing.chrome_trace import to_chrome_trace
 
 from .conftest import A4, RECEIPT
@@ -63,7 +64,8 @@ def test_it_says_what_it_is(run):
     other = data["otherData"]
     assert (other["device"], other["execution"]) == (time.machine.device.name, time.machine.execution)
     assert other["level"] == ("roofline" if time.machine.calibration is None else "calibrated")
-    assert other["modelmeter_version"] == __version__
+    assert (data["modelmeter_version"], data["analytic_model_version"]) == (__version__, ANALYTIC_MODEL_VERSION)
+    validator_of("chrome-trace-1").validate(data)
     assert other["predicted"] is True
 
 

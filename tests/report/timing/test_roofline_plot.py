@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from modelmeter import ModelMeterError
-from modelmeter.report.timing.roofline_plot import FORMATS, HEAVIEST, roofline_plot, roofline_points
+from modelmeter.report.plots.style import FORMATS
+from modelmeter.report.timing.roofline_plot import HEAVIEST, roofline_plot, roofline_points
 
 from .conftest import A4, RECEIPT
 
