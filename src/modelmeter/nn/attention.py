@@ -66,7 +66,9 @@ def _for_product(x: Tensor, heads: int, when: Dim) -> Tensor:
     batch, own, tokens, width = x.shape
     if own == heads:
         return ops.clone(x, when=when)
-    return x if same(batch, 1) else ops.clone(x, (batch, heads, tokens, width))
+    several = not_one(batch)
+    seen = 1 + (heads - 1) * several
+    return x if same(batch, 1) else ops.clone(x, (batch, seen, tokens, width), when=several)
 
 
 def _transposed(k: Tensor) -> Tensor:

@@ -7,6 +7,10 @@ _FLOPS = (
 )
 
 
+ONE_STEP = "decode is one token at the first step; prefill includes vision; run is prefill and all decode steps"
+"""What a report of pages calls decode."""
+
+
 def convention_notes(conventions: Conventions) -> list[str]:
     """One line a convention that shapes the numbers."""
     return [
@@ -15,7 +19,7 @@ def convention_notes(conventions: Conventions) -> list[str]:
         f"experts: {conventions.experts}; KV cache: {conventions.cache}; position ids: {conventions.position_ids}",
         f"logits: {conventions.logits}; causal scores: {conventions.causal}",
         _coverage(conventions),
-        "decode is one token at the first step; prefill includes vision; run is prefill and all decode steps",
+        ONE_STEP,
         "activation peaks are the most bytes alive at once, the stage's inputs included; weights held are all parts",
     ]
 

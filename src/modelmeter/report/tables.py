@@ -6,8 +6,8 @@ from modelmeter.report.analysis import STAGES, Analysis, PageResult, StageResult
 from modelmeter.report.conventions import convention_notes
 from modelmeter.report.grid import Table
 
-_COST_COLUMNS = ("tensor\nFLOPs", "CUDA\nFLOPs", "weights\nread", "activ.\nmoved", "KV\nmoved", "FLOP/\nbyte")
-_MEMORY_COLUMNS = ("weights\nheld", "activ.\npeak", "KV\nheld")
+COST_COLUMNS = ("tensor\nFLOPs", "CUDA\nFLOPs", "weights\nread", "activ.\nmoved", "KV\nmoved", "FLOP/\nbyte")
+MEMORY_COLUMNS = ("weights\nheld", "activ.\npeak", "KV\nheld")
 
 
 def analysis_tables(analysis: Analysis) -> list[Table]:
@@ -74,34 +74,34 @@ def _pages(analysis: Analysis) -> Table:
 
 def _page_stages(pages: list[PageResult]) -> Table:
     each = ", each" if len(pages) > 1 else ""
-    rows = [(name, *_cost(stage.cost.cost), *_memory(stage.cost)) for name, stage in pages[0].stages.items()]
-    return Table(title=_names(pages) + each, columns=("stage", *_COST_COLUMNS, *_MEMORY_COLUMNS), rows=tuple(rows))
+    rows = [(name, *cost_cells(stage.cost.cost), *memory_cells(stage.cost)) for name, stage in pages[0].stages.items()]
+    return Table(title=_names(pages) + each, columns=("stage", *COST_COLUMNS, *MEMORY_COLUMNS), rows=tuple(rows))
 
 
 def _totals(analysis: Analysis) -> Table:
     """Sums over pages; one decoded token of each page is no sum that anyone needs."""
     stages = {name: analysis.totals[name].cost for name in STAGES if name != "decode"}
-    rows = [(name, *_cost(stage.cost), *_memory(stage)) for name, stage in stages.items()]
+    rows = [(name, *cost_cells(stage.cost), *memory_cells(stage)) for name, stage in stages.items()]
     return Table(
-        title=f"All {len(analysis.pages)} pages", columns=("stage", *_COST_COLUMNS, *_MEMORY_COLUMNS), rows=tuple(rows)
+        title=f"All {len(analysis.pages)} pages", columns=("stage", *COST_COLUMNS, *MEMORY_COLUMNS), rows=tuple(rows)
     )
 
 
 def _parts(analysis: Analysis) -> Table:
     total = analysis.totals["run"]
-    rows = [(part, *_cost(cost.cost), *_memory(cost)) for part, cost in total.parts.items()]
-    rows.append(("all", *_cost(total.cost.cost), *_memory(total.cost)))
-    columns = ("part", *_COST_COLUMNS, *_MEMORY_COLUMNS)
+    rows = [(part, *cost_cells(cost.cost), *memory_cells(cost)) for part, cost in total.parts.items()]
+    rows.append(("all", *cost_cells(total.cost.cost), *memory_cells(total.cost)))
+    columns = ("part", *COST_COLUMNS, *MEMORY_COLUMNS)
     rules = frozenset({len(rows) - 2})
     return Table(title="Parts of the run, all pages", columns=columns, rows=tuple(rows), rules=rules)
 
 
 def _layers(name: str, stage: StageResult) -> Table:
     layers = stage.layers or {}
-    rows = [(path or "(inputs)", *_cost(cost)) for path, cost in layers.items()]
-    rows.append(("all", *_cost(stage.cost.cost)))
+    rows = [(path or "(inputs)", *cost_cells(cost)) for path, cost in layers.items()]
+    rows.append(("all", *cost_cells(stage.cost.cost)))
     title = f"Layers, {name}, all pages" + (", one token a page" if name == "decode" else "")
-    return Table(title=title, columns=("layer", *_COST_COLUMNS), rows=tuple(rows), rules=frozenset({len(rows) - 2}))
+    return Table(title=title, columns=("layer", *COST_COLUMNS), rows=tuple(rows), rules=frozenset({len(rows) - 2}))
 
 
 def _names(pages: list[PageResult]) -> str:
@@ -111,7 +111,8 @@ def _names(pages: list[PageResult]) -> str:
     return f"{pages[0].page.label} and {others} more"
 
 
-def _cost(cost: Cost) -> tuple[str, ...]:
+def cost_cells(cost: Cost) -> tuple[str, ...]:
+    """The cells under `COST_COLUMNS`."""
     return (
         units.flops(cost.tensor_flops),
         units.flops(cost.cuda_flops),
@@ -122,5 +123,6 @@ def _cost(cost: Cost) -> tuple[str, ...]:
     )
 
 
-def _memory(stage: StageCost) -> tuple[str, ...]:
+def memory_cells(stage: StageCost) -> tuple[str, ...]:
+    """The cells under `MEMORY_COLUMNS`."""
     return tuple(units.size(value) for value in (stage.weights_bytes, stage.activations_bytes, stage.kv_cache_bytes))

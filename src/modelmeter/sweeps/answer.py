@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from modelmeter.core.dims import INT64_LIMIT, exact_plus
 from modelmeter.core.evaluate import CHUNK
 from modelmeter.hardware.machine import Machine
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
@@ -16,20 +17,25 @@ from modelmeter.sweeps.steps import DecodeTimes
 
 
 def answer(question: Question) -> dict[str, np.ndarray]:
-    """Each quantity over its dimensions (`question.dims_of`) in their order; whole numbers are int64 while they fit."""
+    """Each quantity over its dimensions (`question.dims_of`) in their order, and what the views alone tell."""
     plans = question.plans()
+    return stage_answer(question, plans) | view_answer(question, plans)
+
+
+def stage_answer(question: Question, plans: list[ViewPlan | None]) -> dict[str, np.ndarray]:
+    """The quantities of the stage with these views; whole numbers are int64 while they fit."""
     views = [None if plan is None else (plan.grid, plan.views) for plan in plans]  # all that a cost sees of a plan
     kinds = dict(zip(views, plans, strict=True))
-    machines = question.machines()
+    machines = question.machines() if any(QUANTITIES[name].timed for name in question.quantities) else []
     found = [_of_model(model, question, list(kinds.values()), machines) for model in question.models()]
     place = {kind: i for i, kind in enumerate(kinds)}
     of_kind = np.array([place[view] for view in views])
     results = {}
     for name in question.quantities:
         stacked = np.stack([cells[name] for cells in found])  # [models, machines, kinds * sizes]
-        by_kind = _numbers(stacked).reshape(*stacked.shape[:2], len(kinds), -1)
+        by_kind = _numbers(stacked, whole=QUANTITIES[name].whole).reshape(*stacked.shape[:2], len(kinds), -1)
         results[name] = _arranged(question, name, by_kind[:, :, of_kind])
-    return results | view_answer(question)
+    return results
 
 
 def _of_model(
@@ -50,7 +56,7 @@ def _of_model(
         answers = measure(model, question.stage, plan, here, machines, needs, times)
         for name, several in parts.items():
             of_each = answers if QUANTITIES[name].timed else answers[:1]
-            several.append([np.broadcast_to(QUANTITIES[name].read(one), (count,)) for one in of_each])
+            several.append([np.broadcast_to(_array(QUANTITIES[name].read(one)), (count,)) for one in of_each])
     joined = {name: [np.concatenate(row) for row in zip(*blocks, strict=True)] for name, blocks in parts.items()}
     return {name: np.array(rows) for name, rows in joined.items()}
 
@@ -68,7 +74,9 @@ def _points(question: Question, kinds: list[ViewPlan | None]) -> dict[str, np.nd
         whole = given.get("context_len", given.get("cache_len"))
         text = given.get("prompt_tokens", np.full(count, PROMPT_TOKENS))
         images = [0 if plan is None else plan.image_tokens for plan in kinds]
-        points["context_len"] = np.concatenate([text + image if whole is None else whole for image in images])
+        points["context_len"] = np.concatenate(
+            [exact_plus(text, image) if whole is None else whole for image in images]
+        )
     return points
 
 
@@ -89,9 +97,8 @@ def _arranged(question: Question, name: str, values: np.ndarray) -> np.ndarray:
     return values.reshape([len(axis) for axis in axes]).transpose([order.index(name) for name in wanted])
 
 
-def view_answer(question: Question) -> dict[str, np.ndarray]:
+def view_answer(question: Question, plans: list[ViewPlan | None]) -> dict[str, np.ndarray]:
     """What the views alone tell, where they vary."""
-    plans = question.plans()
     shape = [len(axis) for axis in question.of_role("view") if not axis.fixed]
     if not shape:
         return {}
@@ -99,11 +106,16 @@ def view_answer(question: Question) -> dict[str, np.ndarray]:
     return {name: np.array(several, dtype=np.int64).reshape(shape) for name, several in numbers.items()}
 
 
-def _numbers(values: np.ndarray) -> np.ndarray:
-    """int64 where all are whole and fit, else float64 (exact to 2**53)."""
+def _array(value: Any) -> np.ndarray:
+    """An int that int64 does not hold stays Python's (NumPy would take an unsigned one)."""
+    return np.asarray(value, dtype=object if isinstance(value, int) and value >= INT64_LIMIT else None)
+
+
+def _numbers(values: np.ndarray, *, whole: bool) -> np.ndarray:
+    """Whole numbers as int64 where all fit; else float64 (exact to 2**53)."""
     if values.dtype != object:
         return values
     try:
-        return values.astype(np.int64)
+        return values.astype(np.int64 if whole else np.float64)
     except OverflowError:
         return values.astype(np.float64)

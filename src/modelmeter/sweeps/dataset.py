@@ -29,16 +29,21 @@ def dataset_of(question: Question, values: Mapping[str, Any]) -> "xr.Dataset":
 
 
 def attributes(question: Question) -> dict[str, str]:
-    """What the numbers are of: model, stage, conventions, version. Text alone, as files take it."""
-    views = question.views
+    """What the numbers are of: model, stage, conventions, version. Text alone, as files take it.
+
+    What `over` fixes is as fixed, what it varies is "varied".
+    """
+    chosen = {axis.name: axis.values[0] if axis.fixed else "varied" for axis in question.axes}
+    conventions = attrs.asdict(question.conventions)
+    precision = chosen.get("precision", question.precision)
     return {
         "schema": SCHEMA,
         "title": f"what the stage {question.stage} of {question.config.name} costs",
         "model": question.config.name,
         "stage": question.stage,
-        "views": "varied" if question.of_role("view") else "none" if views is None else _views_text(views),
-        "conventions": json.dumps(attrs.asdict(question.conventions)),
-        "precision": question.precision.describe(),
+        "views": _views_text(question),
+        "conventions": json.dumps({name: chosen.get(name, value) for name, value in conventions.items()}),
+        "precision": precision if isinstance(precision, str) else precision.describe(),
         "analytic_model_version": ANALYTIC_MODEL_VERSION,
         "modelmeter_version": __version__,
     }
@@ -52,5 +57,8 @@ def _attributes(name: str) -> dict[str, str]:
     return {"units": units, "long_name": long_name}
 
 
-def _views_text(views: Any) -> str:
-    return " + ".join(f"{count} x {side} px" for count, side in views.views)
+def _views_text(question: Question) -> str:
+    if any(not axis.fixed for axis in question.of_role("view")):
+        return "varied"
+    (views,) = question.plans()
+    return "none" if views is None else " + ".join(f"{count} x {side} px" for count, side in views.views)

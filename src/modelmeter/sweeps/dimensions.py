@@ -3,12 +3,13 @@
 import operator
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 import numpy as np
 
-from modelmeter.core.dims import as_dim
+from modelmeter.core.dims import INT64_LIMIT
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.precision import WEIGHT_KINDS, Precision
 from modelmeter.hardware.catalogue import get_device
@@ -50,27 +51,44 @@ class Dimension:
     label: Callable[[Any], Any] = str
 
 
+@runtime_checkable
+class _ArrayLike(Protocol):
+    """What NumPy reads as an array: a scalar or array of its own, a pandas series or index, a labelled array."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
 def _size(least: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:
+        if isinstance(value, bool | np.bool_):
+            raise ModelMeterError(f"{value!r} is not a whole number")
         try:
-            return int(as_dim(operator.index(value), "it", least=least))
+            whole = operator.index(value)
         except TypeError as error:
             raise ModelMeterError(f"{value!r} is not a whole number") from error
+        if abs(whole) >= INT64_LIMIT:
+            raise ModelMeterError("a size is beyond 2**63: give a smaller one")
+        if whole < least:
+            raise ModelMeterError(f"{whole} is too small: give {least} or more")
+        return whole
 
     return read
+
+
+_side = _size(1)
 
 
 def _pair(value: Any) -> tuple[int, int]:
     """(w, h) of "WxH" or of a pair."""
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", value)
+        found = re.fullmatch(r"\s*([0-9]{1,18})\s*[xX×]\s*([0-9]{1,18})\s*", value)
         if found is None:
-            raise ModelMeterError(f"{value!r} is not WIDTHxHEIGHT, such as 1654x2339")
-        return int(found[1]), int(found[2])
-    if not isinstance(value, tuple | list | np.ndarray) or len(value) != 2:
-        raise ModelMeterError(f"{value!r} is not WIDTHxHEIGHT, nor a pair of them")
+            raise ModelMeterError(f"{value[:40]!r} is not WIDTHxHEIGHT, such as 2x3")
+        return _side(int(found[1])), _side(int(found[2]))
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ModelMeterError(f"{value!r} is not WIDTHxHEIGHT, nor a pair of them: give a list of such, [(2, 3)]")
     width, height = value
-    return _size(1)(width), _size(1)(height)
+    return _side(width), _side(height)
 
 
 def _of(*allowed: str) -> Callable[[Any], str]:
@@ -88,18 +106,28 @@ def _precision(value: Any) -> Precision:
     return Precision(weights=_of(*WEIGHT_KINDS)(value))  # type: ignore[arg-type]
 
 
+def _device(value: Any) -> Device:
+    if not isinstance(value, str | Path | Device):
+        raise ModelMeterError(f"a {type(value).__name__} is no device: give a name, a device file or a Device")
+    return get_device(value)
+
+
 def _device_name(device: Device) -> str:
     return device.name
 
 
-def _as_given(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _convention(value: Any) -> Any:
+    """Text, a number or a truth value; whether it is one of the convention's is checked where the model is built."""
+    if not isinstance(value, str | bool | int | float):
+        raise ModelMeterError(f"{value!r} is none of its values: give text, a number, True or False")
+    return value
 
 
 def _precision_label(value: Precision) -> str:
     named = [f"{name} {kind}" for name, kind in (("activations", value.activations), ("kv", value.kv)) if kind]
     parts = "" if value.parts == ("decoder",) else f" in {'+'.join(value.parts)}"
-    return ", ".join([f"{value.weights}{parts}", *named])
+    groups = f", groups of {value.group_size}" if value.group_size != Precision().group_size else ""
+    return ", ".join([f"{value.weights}{parts}{groups}", *named])
 
 
 def _pair_label(value: tuple[int, int]) -> str:
@@ -128,7 +156,8 @@ VIEWS: Final = {
     "tile_size": Dimension("view", "side of a tile in pixels", _size(1), _itself),
 }
 CONVENTIONS: Final = {
-    field.name: Dimension("model", f"convention: {field.name}", _as_given) for field in attrs.fields(Conventions)
+    field.name: Dimension("model", f"convention: {field.name}", _convention, _itself)
+    for field in attrs.fields(Conventions)
 }
 PARAMETERS: Final = {
     field.name: Dimension("model", f"decoder: {field.name}", _size(0), _itself)
@@ -139,7 +168,7 @@ PRECISION: Final = {
     "precision": Dimension("model", "precision of weights, activations and KV cache", _precision, _precision_label)
 }
 MACHINES: Final = {
-    "device": Dimension("machine", "device", get_device, _device_name),
+    "device": Dimension("machine", "device", _device, _device_name),
     "execution": Dimension("machine", "how kernels are launched", _of(*EXECUTIONS)),
 }
 DIMENSIONS: Final = {**SIZES, **VIEWS, **CONVENTIONS, **PARAMETERS, **PRECISION, **MACHINES}
@@ -153,36 +182,41 @@ def read_axis(name: str, given: Any) -> Axis:
     if name not in DIMENSIONS:
         raise ModelMeterError(f"sweep: unknown dimension {name!r}: choose among {', '.join(DIMENSIONS)}")
     dimension = DIMENSIONS[name]
-    fixed = _is_one(given)
-    values = [given] if fixed else list(given)
-    if not values:
+    plain = np.asarray(given) if isinstance(given, _ArrayLike) else given
+    fixed = np.ndim(plain) == 0 if isinstance(plain, np.ndarray) else not _is_several(plain)
+    values: Any = [plain.item() if isinstance(plain, np.ndarray) else plain] if fixed else _as_list(plain)
+    if len(values) == 0:
         raise ModelMeterError(f"sweep: {name} has no values: give one or more")
-    if dimension.role == "size" and len(values) > 1:
-        read: Any = _sizes(name, given, dimension)
-    else:
-        try:
+    try:
+        if dimension.role == "size" and not fixed:
+            read: Any = _sizes(values, dimension)
+            labels = read
+        else:
             read = [dimension.read(value) for value in values]
-        except ModelMeterError as error:
-            raise ModelMeterError(f"sweep: {name}: {error}") from error
-    labels = np.array([dimension.label(value) for value in read]) if not isinstance(read, np.ndarray) else read
+            labels = np.array([dimension.label(value) for value in read])
+    except ModelMeterError as error:
+        raise ModelMeterError(f"sweep: {name}: {error}") from error
     if len(set(labels.tolist())) != len(labels):
-        raise ModelMeterError(f"sweep: {name} has the same value twice: give each once")
+        raise ModelMeterError(f"sweep: {name} has the same value, or name of one, twice: give each once")
     return Axis(name=name, role=dimension.role, values=read, labels=labels, long_name=dimension.long_name, fixed=fixed)
 
 
-def _is_one(given: Any) -> bool:
-    """Whether a user gave one value and no collection of them."""
-    return (
-        isinstance(given, str) or not isinstance(given, Iterable) or (isinstance(given, np.ndarray) and given.ndim == 0)
-    )
+def _is_several(given: Any) -> bool:
+    """Whether a user gave a collection of values and not one."""
+    return isinstance(given, Iterable) and not isinstance(given, str | bytes)
 
 
-def _sizes(name: str, given: Any, dimension: Dimension) -> np.ndarray:
+def _as_list(given: Any) -> Any:
+    """A list of Python's own values; an array of whole numbers as it is."""
+    if isinstance(given, np.ndarray):
+        return given if given.dtype.kind in "iu" and given.ndim == 1 else given.tolist()
+    return np.arange(given.start, given.stop, given.step) if isinstance(given, range) else list(given)
+
+
+def _sizes(values: Any, dimension: Dimension) -> np.ndarray:
     """Many sizes at once."""
-    values = as_dim(np.asarray(list(given) if not isinstance(given, np.ndarray) else given), f"sweep: {name}", least=0)
-    if values.ndim != 1:
-        raise ModelMeterError(f"sweep: {name} has {values.ndim} axes: give a list of sizes, one axis each dimension")
-    if values.dtype == object:
-        raise ModelMeterError(f"sweep: {name} holds sizes beyond 2**63: give smaller ones")
-    dimension.read(int(values.min()))
-    return values
+    if not isinstance(values, np.ndarray):
+        return np.array([dimension.read(value) for value in values], dtype=np.int64)
+    dimension.read(values.min())
+    dimension.read(values.max())
+    return values.astype(np.int64)

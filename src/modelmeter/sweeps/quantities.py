@@ -1,6 +1,6 @@
 """What a sweep answers: each quantity by name, its unit, and what it is read from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -15,6 +15,7 @@ Needs: TypeAlias = Literal["cost", "peak", "held", "views", "bound", "roofline",
 """What has to be worked out for a quantity: sums over operators; the peak of activations; what is held anyway; the view
 plan; a level of time; what of the time was needed work; prefill and decode apart."""
 TIMED: Final = ("bound", "roofline", "predicted", "use", "run")
+FLOP, BYTE, SECOND = "FLOP", "B", "s"
 
 
 @attrs.frozen(kw_only=True)
@@ -51,12 +52,16 @@ class Quantity:
         """Whether it is of a device."""
         return self.needs in TIMED
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is a whole number."""
+        return self.units in (FLOP, BYTE)
+
 
 def _cost(name: str, units: str, long_name: str) -> Quantity:
     return Quantity(units=units, long_name=long_name, needs="cost", read=lambda answer: getattr(answer.cost, name))
 
 
-FLOP, BYTE, SECOND = "FLOP", "B", "s"
 QUANTITIES: Final = {
     "flops": _cost("flops", FLOP, "FLOPs, a multiply-add is 2"),
     "tensor_flops": _cost("tensor_flops", FLOP, "FLOPs on tensor cores"),
@@ -144,16 +149,18 @@ def choose(stage: str, names: Any, *, timed: bool, single_pass: bool) -> tuple[s
         raise ModelMeterError(f"sweep: unknown stage {stage!r}: choose among {', '.join(STAGES)}")
     if names is None:
         return tuple(name for name in QUANTITIES if _why_not(stage, name, timed=timed, single_pass=single_pass) is None)
-    asked = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
+    if not isinstance(names, str | Iterable):
+        raise ModelMeterError(f"sweep: quantities is {names!r}: give a list of names")
+    asked = [names] if isinstance(names, str) else list(names)
     for name in asked:
-        if name not in QUANTITIES:
+        if not isinstance(name, str) or name not in QUANTITIES:
             raise ModelMeterError(f"sweep: unknown quantity {name!r}: choose among {', '.join(QUANTITIES)}")
         reason = _why_not(stage, name, timed=timed, single_pass=single_pass)
         if reason is not None:
             raise ModelMeterError(f"sweep: {name} {reason}")
     if not asked:
         raise ModelMeterError("sweep: no quantities: name one or more, or leave quantities out for all")
-    return asked
+    return tuple(dict.fromkeys(asked))
 
 
 def _why_not(stage: str, name: str, *, timed: bool, single_pass: bool) -> str | None:

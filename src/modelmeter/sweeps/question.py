@@ -93,8 +93,8 @@ class Question:
         axes = self.of_role("view")
         if not axes:
             return [self.views]
-        names = [axis.name for axis in axes]
-        return [self._plan(dict(zip(names, values, strict=True))) for values in _combinations(axes)]
+        names, own = [axis.name for axis in axes], self._own_views()
+        return [self._plan(dict(zip(names, values, strict=True)), own) for values in _combinations(axes)]
 
     def _model(self, chosen: dict[str, Any]) -> DeepseekOCRModel:
         precision = chosen.pop("precision", self.precision)
@@ -104,20 +104,25 @@ class Question:
         config = changed_config(self.config, chosen)
         return DeepseekOCRModel.from_config(config, precision=precision, **conventions)
 
-    def _plan(self, chosen: dict[str, Any]) -> ViewPlan:
-        patch = self.config.sam.patch_size
+    def _plan(self, chosen: dict[str, Any], own: dict[str, Any]) -> ViewPlan:
+        """The views of a page or grid; what is not chosen is as in the model's `own`, sides of another mode its own."""
+        if "mode" in chosen:
+            own = {name: value for name, value in own.items() if name not in ("base_size", "tile_size")}
         if "grid" in chosen:
-            sides = {name: chosen[name] for name in ("base_size", "tile_size") if name in chosen}
+            sides = {name: value for name, value in {**own, **chosen}.items() if name in ("base_size", "tile_size")}
             return ViewPlan.from_grid(chosen["grid"], **sides)
         if "page" in chosen:
             width, height = chosen.pop("page")
-        elif self.views is not None and self.views.width is not None and self.views.height is not None:
-            width, height = chosen.pop("width", self.views.width), chosen.pop("height", self.views.height)
-        else:
-            width, height = chosen.pop("width"), chosen.pop("height")
-        if self.views is not None and self.views.mode != "custom":
-            chosen = {"mode": self.views.mode, **chosen}
-        return plan_views(width, height, patch_size=patch, **chosen)
+            chosen |= {"width": width, "height": height}
+        return plan_views(**{**own, "patch_size": self.config.sam.patch_size, **chosen})
+
+    def _own_views(self) -> dict[str, Any]:
+        """What the model's views were planned with."""
+        if self.views is None:
+            return {}
+        planned = attrs.asdict(self.views)
+        names = ("width", "height", "mode", "max_tiles", "base_size", "tile_size")
+        return {name: planned[name] for name in names if planned[name] not in (None, "custom")}
 
 
 def _combinations(axes: list[Axis]) -> Iterator[tuple[Any, ...]]:
@@ -148,6 +153,12 @@ def ask(
     quantities: Any = None,
 ) -> Question:
     """The question that a user's words make. Raises `ModelMeterError` where they make none."""
+    if not isinstance(model, DeepseekOCRModel):
+        raise ModelMeterError(f"sweep() takes a DeepseekOCRModel first, not a {type(model).__name__}")
+    if not isinstance(over, Mapping):
+        raise ModelMeterError(
+            "sweep: over is no mapping: give {dimension: values}, such as {'context_len': [512, 1024]}"
+        )
     if model.config is None:
         raise ModelMeterError("sweep() needs a model from a configuration: from_layers() has nothing to build again")
     given = dict(over)

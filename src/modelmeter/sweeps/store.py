@@ -6,23 +6,25 @@ Beside the store NAME a folder NAME.partial holds what is done so far; it become
 import hashlib
 import json
 import math
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import uuid4
 
 import attrs
 import numpy as np
 
 from modelmeter._version import ANALYTIC_MODEL_VERSION
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.sweeps.answer import answer, view_answer
+from modelmeter.sweeps.answer import stage_answer, view_answer
 from modelmeter.sweeps.dataset import dataset_of
 from modelmeter.sweeps.quantities import VIEW_QUANTITIES
 from modelmeter.sweeps.question import Question
-from modelmeter.sweeps.workers import run_all
+from modelmeter.sweeps.workers import check_workers, run_all
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,24 +47,53 @@ def sweep_to_store(
 ) -> "xr.Dataset":
     """Answer `question` block by block into the Zarr store `store`, and open it. Finished blocks are not done again.
 
-    Raises `ModelMeterError` where the store, or what is left of an interrupted run, holds another sweep.
+    Raises `ModelMeterError` where the store, or what is left of an interrupted run, holds another sweep, and where it
+    cannot be written.
     """
-    target = Path(store)
+    target = _target(store)
     lengths = block_lengths(question, BLOCK_POINTS if chunks is None else chunks)
+    check_workers(workers, scheduler)
     mark = fingerprint(question, lengths)
-    if target.exists():
-        return _finished(question, target, mark)
     partial = target.with_name(f"{target.name}.partial")
-    _begin(question, partial, lengths, mark)
+    try:
+        if target.exists():
+            return _finished(question, target, mark)
+        _begin(question, partial, lengths, mark)
+        _fill(question, partial, lengths, scheduler=scheduler, workers=workers, say=say)
+        (partial / "data").rename(target)
+        shutil.rmtree(partial)
+    except OSError as error:
+        if os.path.exists(target):  # another run of the same has finished it
+            return _finished(question, target, mark)
+        raise ModelMeterError(
+            f"cannot write {store}: {error.strerror or error}: blocks that are done are kept, ask again or name another"
+        ) from error
+    return _open(question, target)
+
+
+def _target(store: Any) -> Path:
+    """The store's folder, in full: workers may be in another."""
+    if not isinstance(store, str | Path) or "\0" in str(store) or not Path(store).absolute().name:
+        raise ModelMeterError(f"sweep: store is {store!r}: give the path of a folder that does not exist yet")
+    return Path(store).absolute()
+
+
+def _fill(
+    question: Question,
+    partial: Path,
+    lengths: Mapping[str, int],
+    *,
+    scheduler: str | None,
+    workers: int,
+    say: Callable[[str], None],
+) -> None:
+    """Answer the blocks that are not done."""
     blocks = list(_blocks(question, lengths))
     done = {path.name for path in (partial / "done").iterdir()}
     rest = [(i, block) for i, block in enumerate(blocks) if str(i) not in done]
     jobs = [(question.part(block), str(partial), i, block) for i, block in rest]
     for number in run_all(write_block, jobs, scheduler=scheduler, workers=workers):
         say(f"{len(blocks) - len(rest) + number} of {len(blocks)} blocks")
-    (partial / "data").rename(target)
-    shutil.rmtree(partial)
-    return _open(question, target)
 
 
 def block_lengths(question: Question, chunks: Chunks) -> dict[str, int]:
@@ -97,6 +128,8 @@ def fingerprint(question: Question, lengths: Mapping[str, int]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)  # its own order is another in each process
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else repr(value)
 
 
@@ -112,27 +145,37 @@ def _blocks(question: Question, lengths: Mapping[str, int]) -> Iterator[Block]:
 
 
 def _begin(question: Question, partial: Path, lengths: Mapping[str, int], mark: str) -> None:
-    """Make the folder of an unfinished sweep, or find it as it was left."""
-    if (partial / _FINGERPRINT).exists():
-        if (partial / _FINGERPRINT).read_text("utf-8") != mark:
-            raise ModelMeterError(
-                f"{partial} holds an unfinished sweep of something else: remove it, or name another store"
-            )
-        return
+    """Make the folder of an unfinished sweep, whole or not at all, or find it as it was left."""
+    if not partial.exists():
+        new = partial.with_name(f"{partial.name}-{uuid4().hex[:8]}")
+        try:
+            (new / "done").mkdir(parents=True)
+            (new / _FINGERPRINT).write_text(mark, "utf-8")
+            _write_template(question, new / "data", lengths, mark)
+            _rename(new, partial)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    found = partial / _FINGERPRINT
+    if not found.is_file() or found.read_text("utf-8") != mark:
+        raise ModelMeterError(
+            f"{partial} holds an unfinished sweep of something else: remove it, or name another store"
+        )
+
+
+def _rename(folder: Path, name: Path) -> None:
+    """Give a folder its name, unless another run has made one of that name by now."""
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / "done").mkdir(parents=True)
-        _write_template(question, partial / "data", lengths, mark)
-        (partial / _FINGERPRINT).write_text(mark, "utf-8")  # last: without it the folder is not begun
-    except OSError as error:
-        raise ModelMeterError(f"cannot write {partial}: {error.strerror or error}: choose another store") from error
+        folder.rename(name)
+    except OSError:
+        if not name.exists():
+            raise
 
 
 def _write_template(question: Question, path: Path, lengths: Mapping[str, int], mark: str) -> None:
     """The store with its coordinates and all that needs no block, its arrays still empty."""
     import dask.array
 
-    sizes, values = question.sizes, dict(view_answer(question))
+    sizes, values = question.sizes, dict(view_answer(question, question.plans()))
     for name, dtype in _dtypes(question).items():
         dims = question.dims_of(name)
         shape, chunks = [sizes[dim] for dim in dims], tuple(lengths[dim] for dim in dims)
@@ -147,7 +190,7 @@ def _dtypes(question: Question) -> dict[str, np.dtype]:
     corner = [axis.part(slice(int(np.argmax(axis.values)), None)) for axis in question.of_role("size")]
     largest = {axis.name: axis.part(slice(0, 1)) for axis in corner}
     there = attrs.evolve(question, axes=tuple(largest.get(axis.name, axis) for axis in question.axes))
-    return {name: value.dtype for name, value in answer(there).items() if name in question.quantities}
+    return {name: value.dtype for name, value in stage_answer(there, there.plans()).items()}
 
 
 _recording = threading.Lock()
@@ -159,7 +202,7 @@ def write_block(question: Question, partial: str, number: int, block: Block) -> 
     import zarr
 
     with _recording:
-        values = answer(question)
+        values = stage_answer(question, question.plans())
     group: Any = zarr.open_group(Path(partial) / "data", mode="r+")
     for name in question.quantities:
         group[name][tuple(block[dim] for dim in question.dims_of(name))] = values[name]

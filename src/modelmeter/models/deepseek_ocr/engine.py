@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from modelmeter.core.dims import Dim
+from modelmeter.core.dims import Dim, exact_plus
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.evaluate import Run, evaluate, fold
 from modelmeter.core.kv_cache import PastKV, SyntheticKVCache
@@ -45,7 +45,7 @@ class Step:
     @property
     def end(self) -> Dim:
         """Tokens cached afterwards."""
-        return self.past + self.queries
+        return exact_plus(self.past, self.queries)
 
     def with_views(self, views: ViewPlan | None) -> "Step":
         """The same with a page's views in each sequence."""

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from modelmeter.core.cost import Cost, StageCost
-from modelmeter.core.dims import Dim, is_array, is_number, is_symbol, maximum
+from modelmeter.core.dims import Dim, exact_plus, is_array, is_number, is_symbol, maximum
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.evaluate import INT64_ROOM
 
@@ -68,7 +68,8 @@ def sum_run(prefills: list[StageParts], tokens: Dim, cached: Dim, decode_step: C
     if is_number(tokens) and tokens == 0:
         decode, decode_parts = _nothing(prefill), {part: _nothing(cost) for part, cost in prefill_parts.items()}
     else:
-        steps = [decode_step(cached), decode_step(cached + 1), decode_step(cached + tokens - 1)]
+        pasts = cached, exact_plus(cached, 1), exact_plus(cached, tokens - 1)
+        steps = [decode_step(past) for past in pasts]
         decode = _sum_steps([whole for whole, _ in steps], tokens)
         decode_parts = {part: _sum_steps([parts[part] for _, parts in steps], tokens) for part in prefill_parts}
     return RunCost(

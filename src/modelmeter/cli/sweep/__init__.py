@@ -1,0 +1,1 @@
+"""`modelmeter sweep`: the named studies, sweeps of one's own, and lists of shapes."""

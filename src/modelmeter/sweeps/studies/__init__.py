@@ -1,0 +1,1 @@
+"""The named studies: what is varied, in which stages. Each function asks `sweep` and gives a `Study`."""
