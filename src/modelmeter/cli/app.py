@@ -11,11 +11,15 @@ import typer
 from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.cli.analyze import analyze
 from modelmeter.cli.calibrate import calibrate
+from modelmeter.cli.compare import compare
 from modelmeter.cli.devices import devices
 from modelmeter.cli.fit import fit
 from modelmeter.cli.formula import formula
 from modelmeter.cli.output import complain
 from modelmeter.cli.plan import plan
+from modelmeter.cli.report import report
+from modelmeter.cli.sweep.app import sweep
+from modelmeter.cli.table import table
 from modelmeter.cli.time import time
 from modelmeter.cli.verify import verify
 from modelmeter.core.errors import ModelMeterError
@@ -29,10 +33,14 @@ app = typer.Typer(
 )
 app.command(name="analyze")(analyze)
 app.command(name="calibrate")(calibrate)
+app.command(name="compare")(compare)
 app.command(name="devices")(devices)
 app.command(name="fit")(fit)
 app.command(name="formula")(formula)
 app.command(name="plan")(plan)
+app.command(name="report")(report)
+app.add_typer(sweep, name="sweep")
+app.command(name="table")(table)
 app.command(name="time")(time)
 app.command(name="verify")(verify)
 
