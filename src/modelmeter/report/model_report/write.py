@@ -7,11 +7,11 @@ from typing import Final
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.report.files import write_text
+from modelmeter.report.folder import write_folder
 from modelmeter.report.model_report.convert import from_json, from_yaml, to_json, to_yaml
 from modelmeter.report.model_report.data import SCHEMA, AnalyticModelReport
 from modelmeter.report.model_report.layers import layer_pages
 from modelmeter.report.model_report.render import to_markdown
-from modelmeter.report.study.folder import write_folder
 
 DATA: Final = "report.json"
 YAML: Final = "report.yaml"

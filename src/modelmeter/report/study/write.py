@@ -7,9 +7,9 @@ from typing import Final
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.report.files import write_text
+from modelmeter.report.folder import write_folder
 from modelmeter.report.study import tables
 from modelmeter.report.study.data import SCHEMA, to_json
-from modelmeter.report.study.folder import write_folder
 from modelmeter.report.study.points import check_points
 from modelmeter.report.study.read import FILE
 from modelmeter.report.study.readme import readme
