@@ -27,7 +27,19 @@ def run(page: str, source: str, namespace: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", ["holistic.md", "layers.md", "conventions.md", "index.md", "verification.md", "time.md"]
+    "page",
+    [
+        "holistic.md",
+        "layers.md",
+        "conventions.md",
+        "index.md",
+        "verification.md",
+        "time.md",
+        "derived.md",
+        "gallery.md",
+        "compare.md",
+        "sweeps.md",
+    ],
 )
 def test_the_blocks_of_a_page_print_what_it_shows(page):
     text = (DOCS / page).read_text(encoding="utf-8")

@@ -54,7 +54,9 @@ def _kind(timing: Timing, pages: list[PageTiming]) -> Table:
 def _layers(stage: str, page: PageTiming, depth: int) -> Table:
     """The predicted time of each module path of a stage, cut to `depth` names."""
     spans = getattr(page.time, stage).timeline.by_layer(depth)
-    rows = [(path or "(the model itself)", *span_cells(span)) for path, span in spans.items() if float(span.seconds) > 0]
+    rows = [
+        (path or "(the model itself)", *span_cells(span)) for path, span in spans.items() if float(span.seconds) > 0
+    ]
     rows.append(("all", *span_cells(sum(spans.values(), Span()))))
     title = f"{page.page.label}: layers, {stage}" + (", one token" if stage == "decode" else " (vision included)")
     columns = ("layer", "time", "tensor", "vector", "memory", "launch", "binds")
