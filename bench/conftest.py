@@ -12,6 +12,11 @@ import modelmeter
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(modelmeter.__file__).parents[1])}
 
 
+def pytest_addoption(parser):
+    """What takes minutes runs when it is asked for."""
+    parser.addoption("--large-sweep", action="store_true", help="run the sweep of 10**8 points too")
+
+
 @pytest.fixture
 def goal(benchmark):
     """goal(what, most, unit): what the benchmark shows, and what it may take at most (None: no promise)."""
