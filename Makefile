@@ -105,7 +105,7 @@ types: .venv-test/installed
 unit: .venv-test/installed
 	@echo "==> Running the tests"
 	@mkdir -p build/test
-	$(TEST)/python -m pytest --junitxml=build/test/junit.xml $(ARGS)
+	$(TEST)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal --junitxml=build/test/junit.xml $(ARGS)
 
 test-vendor: .venv-vendor/installed
 	@echo "==> Running the tests of the vendor's code"

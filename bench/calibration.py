@@ -142,7 +142,7 @@ def plans(device: torch.device, *, quick: bool) -> Iterator[Plan]:
     name, texts = "2 layers, eager, grouped", ((1, 371), (8, 100))
     kinds: dict[str, Any] = {"attention": "eager", "experts": "grouped_mm"}
     yield Plan(name=name, config=first_layers(2), pages=((one_view(640), 1),), texts=texts, **kinds)
-    for config, side in ((wide(), 768), (narrow(), 896)):
+    for config, side in ((wide(), 704), (narrow(), 832)):
         pages = ((one_view(side), 1), (one_view(512), 1))
         yield Plan(name=config.name, config=config, pages=pages, texts=((1, 301), (2, 640), (5, 150)))
 

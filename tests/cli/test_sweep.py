@@ -172,6 +172,26 @@ def test_refused(refused, arguments, says):
     assert says in refused("sweep", *arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["vision", "--execution", "graph"], "--execution is for times: name a --device"),
+        (["vision", "--device-file", "a.toml"], "--device-file is for times: name a --device"),
+        (["vision", "--page", "10x10"], "--page is of --by mode or side"),
+        (["batch", "--context-len", "9", "--page", "10x10"], "--page is of a page, --context-len of text alone"),
+        (["device", "--context-len", "9", "--mode", "tiny"], "--mode is of a page"),
+        (["precision", "--context-len", "9", "--prompt-tokens", "3"], "--prompt-tokens is of a page"),
+        (["precision", "--weights", "fp8"], "--weights is varied by this study"),
+        (["precision", "--kv", "fp8", "--kv-kinds", "bf16"], "--kv and --kv-kinds both say it"),
+        (["experts", "--coverage", "max"], "--coverage is varied by this study: give --coverages"),
+        (["custom", "--over", "cache=in_place", "--cache", "in_place", "--stage", "run"], "--cache is in --over too"),
+        (["custom", "--over", "device=h200", "--device", "l40s", "--stage", "run"], "--device is in --over too"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(refused, arguments, says):
+    assert says in refused("sweep", *arguments)
+
+
 # Values as text
 
 

@@ -182,7 +182,7 @@ def test_wanted_times(program, valid):
         (["--by-layer", "0"], "by_layer must be positive, not 0"),
         (["--max-tiles", "1"], "max_tiles"),
         (["--config", "gone.json"], "gone.json"),
-        (["--roofline", "out.txt"], "cannot draw a .txt: name the roofline plot .svg, .png, .pdf"),
+        (["--roofline", "out.txt"], "cannot draw a .txt: name the plot .svg, .png, .pdf"),
         (["--roofline", "-"], "cannot draw a file without a suffix"),
         (["--roofline", "a.svg", "--trace", "./a.svg"], "is also --trace: give each its own place"),
         (["--json", "-", "--trace", "-"], "is also --json: give each its own place"),

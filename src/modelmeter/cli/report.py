@@ -50,14 +50,17 @@ def report(
     kv: options.KvOption = None,
     weights_parts: options.PartsOption = "decoder",
     dpi: options.DpiOption = 144,
-    html: Annotated[bool, typer.Option("--html/--no-html", help="Write report.html too (extra plot).")] = True,
+    html: Annotated[
+        bool, typer.Option("--html/--no-html", help="Write report.html and plots/ too (extra plot).")
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that holds more than a report.")] = False,
     quiet: QuietOption = False,
 ) -> None:
     """A folder with all there is to say of DeepSeek-OCR on these pages: report.html (works offline), .json, .yaml, .md.
 
-    Its layers/ has a page for each kind of layer. The folder appears whole or not at all; a report that is there is
-    replaced. Exit code 1 when a file could not be read; the others are still reported on.
+    Its layers/ has a page for each kind of layer, its plots/ the stages by part and the layers of the commonest page.
+    The folder appears whole or not at all; a report that is there is replaced. Exit code 1 when a file could not be
+    read; the others are still reported on.
 
     Examples:
 

@@ -80,7 +80,7 @@ def test_the_levels_are_still_what_the_model_says(bench):
         for row, twin in zip([row for row in ROWS if row["model"] == plan.name], twins(bench, plan), strict=True):
             seconds = time_stage(twin(row["experts_reached"]), machine).seconds
             found = (seconds.bound, seconds.roofline, seconds.calibrated)
-            assert found == pytest.approx((row["bound"], row["roofline"], row["calibrated"]), rel=0.02), row["stage"]
+            assert found == pytest.approx((row["bound"], row["roofline"], row["calibrated"]), rel=1e-4), row["stage"]
 
 
 def twins(bench, plan):

@@ -94,3 +94,8 @@ def test_the_least_of_each_kind_is_read(written, schema):
         LAYOUTS[schema].title,
         HEAD["analytic_model_version"],
     )
+
+
+def test_a_name_too_long_is_told():
+    with pytest.raises(ModelMeterError, match="too long: check the name"):
+        read_result("a" * 300)

@@ -25,8 +25,10 @@ def result(browser):
 
 
 def write(browser, name, value):
+    from selenium.webdriver.common.keys import Keys
+
     field = browser.find_element("id", f"size-{name}")
-    field.clear()
+    field.send_keys(Keys.CONTROL, "a")  # clear() would leave the field, which takes its old value back
     field.send_keys(str(value))
 
 
@@ -82,11 +84,15 @@ def test_integers_beyond_a_float_are_exact(shown, result):
 
 
 def test_a_size_that_cannot_be_leaves_the_numbers(shown, result, report):
+    from selenium.webdriver.common.keys import Keys
+
     before = result("prefill", "tensor_flops")
     write(shown, "S", report.kinds[0].image_tokens - 1)
     field = shown.find_element("id", "size-S")
     assert shown.execute_script("return arguments[0].checkValidity()", field) is False
     assert result("prefill", "tensor_flops") == before
+    field.send_keys(Keys.TAB)
+    assert field.get_attribute("value") == str(report.kinds[0].context_len)  # the size in use
 
 
 def test_the_report_s_own_sizes_come_back(shown, result, report):

@@ -155,3 +155,15 @@ def test_files_that_are_no_report_are_named(tmp_path, name, content, reason):
     with pytest.raises(ModelMeterError, match=reason) as refused:
         read_report(tmp_path / name)
     assert str(tmp_path / name) in str(refused.value)
+
+
+def test_the_page_and_its_plots(timed, tmp_path):
+    """With the page come the stages by part and the layers, of the kind of page that is met most."""
+    place = tmp_path / "report"
+    names = write_report(timed, place)
+    plots = sorted(path.name for path in (place / "plots").iterdir())
+    assert plots == ["layers-decode-bytes.svg", "layers-prefill-flops.svg", "parts-by-stage.svg"]
+    assert {"report.html", *(f"plots/{name}" for name in plots)} <= set(names)
+    most = max(timed.kinds, key=lambda kind: kind.pages)
+    assert f"{most.context_len:,} tokens of context" in (place / "plots" / "parts-by-stage.svg").read_text("utf-8")
+    write_report(timed, place)  # it is ours to replace, plots and all

@@ -44,6 +44,7 @@ def studies(decode_study):
         "conventions": custom(eager, conventions, stage="prefill"),
         "one point": custom(eager, {"context_len": 100}, stage="decode"),
         "times alone": custom(eager, {"context_len": [9, 5], "decode_tokens": 2}, **few),
+        "one stage beyond int64": decoder.seq_len(setup, [10**12], decode_steps=2),
         "beyond int64": custom(setup, {"context_len": [10**6, 10], "batch_size": 10**6}, stage="prefill"),
     }
 

@@ -33,6 +33,7 @@ NAMES = (
     "one point",
     "times alone",
     "beyond int64",
+    "one stage beyond int64",
 )
 
 
@@ -186,6 +187,25 @@ def test_scaling_is_per_token_beside_the_exact_sums(studies):
         here = study.datasets["decode"].sel(context_len=length, attention="flash")
         assert decode["flops"] == int(here["flops"])
         assert prefill["weights_gb"] == 3_336_106_240 * 2 / 2**30  # parameters of the released checkpoint
+
+
+def test_what_scaling_says_of_decode_is_so(studies):
+    notes = scaling_data(studies["seq-len"], "eager")["conventions"]["notes"]
+    assert not any("decode is one token" in note for note in notes)
+    assert any("mean of all decode_steps" in note for note in notes)
+
+
+def test_units_are_told_beside_the_numbers(studies):
+    for told in (study_data(studies["seq-len"]), scaling_data(studies["seq-len"], "eager")):
+        assert any("io_tb is terabits" in note and "GiB" in note for note in told["conventions"]["notes"])
+
+
+def test_times_say_where_and_how_they_are_predicted(studies):
+    notes = study_data(studies["device"])["conventions"]["notes"]
+    assert [note.split(";")[0] for note in notes if note.startswith("times:")] == [
+        "times: predicted on h200, l40s, execution eager, graph"
+    ]
+    assert not any(note.startswith("times:") for note in study_data(studies["vision"])["conventions"]["notes"])
 
 
 def test_a_scaling_file_for_each_kind_of_attention(studies):

@@ -158,3 +158,8 @@ def test_a_point_missing_is_refused(folder, tmp_path):
     (tmp_path / "sweep.json").write_text(json.dumps(data))
     with pytest.raises(ModelMeterError, match="no whole"):
         read_study(tmp_path)
+
+
+def test_a_name_too_long_is_told_before_any_work(decode_study, tmp_path):
+    with pytest.raises(ModelMeterError, match="too long: choose another folder"):
+        write_study(decode_study, tmp_path / ("a" * 300), plots=False)

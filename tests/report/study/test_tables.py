@@ -83,7 +83,10 @@ def test_netcdf_holds_the_labelled_arrays(folder, decode_study):
             assert back["flops"].dtype == np.int64
 
 
-@pytest.mark.parametrize("name", ["modes", "conventions", "one point", "times alone", "pages", "beyond int64"])
+ODD = ["modes", "conventions", "one point", "times alone", "pages", "beyond int64", "one stage beyond int64"]
+
+
+@pytest.mark.parametrize("name", ODD)
 def test_any_study_has_all_of_them(studies, tmp_path, name):
     study = studies[name]
     whole = sum(rows_of(dataset) for dataset in study.datasets.values())

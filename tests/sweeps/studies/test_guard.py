@@ -64,3 +64,10 @@ def test_a_prompt_of_one_token_is_left_alone(setup):
     datasets = decoder.seq_len(setup, [1], decode_steps=1).datasets
     assert bool((datasets["decode"]["flops"] > datasets["prefill"]["flops"]).all())
     assert find_absurd(datasets) == ()
+
+
+def test_it_fires_where_more_is_decoded_than_was_prefilled(timed):
+    datasets = grids.decode(timed, [Shape.of(1, 1)], decode_steps=400).datasets  # after 283 tokens of a page
+    place = {"grid": "1x1", "attention": "flash"}
+    assert find_absurd(datasets) == ()
+    assert len(find_absurd(broken(datasets, "decode", "flops", 100_000, **place))) == 1

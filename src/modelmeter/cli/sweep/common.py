@@ -3,7 +3,7 @@
 import inspect
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -85,6 +85,9 @@ class Common:
             coverage=options.coverage_of(self.coverage),
         )
         names = [name for text in self.device or () for name in _several(text)]
+        if not names:
+            timed = {"--execution": self.execution != "eager", "--device-file": bool(self.device_file)}
+            refuse(timed, "is for times: name a --device")
         executions = [options.execution_of(name) for name in _several(self.execution)]
         return Setup(
             model=model,
@@ -97,6 +100,13 @@ class Common:
         if self.measure_flops and self.implementation == "vendor":
             raise ModelMeterError("--measure-flops runs transformers' code: drop --implementation vendor")
         return self.implementation or ("transformers" if self.measure_flops else "vendor")
+
+
+def refuse(given: Mapping[str, bool], why: str) -> None:
+    """Raise `ModelMeterError` for the first option that is given where it would change nothing."""
+    for name, there in given.items():
+        if there:
+            raise ModelMeterError(f"{name} {why}")
 
 
 def _several(text: str) -> list[str]:

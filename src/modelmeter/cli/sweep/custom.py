@@ -3,16 +3,21 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import attrs
 import typer
 
 from modelmeter.cli.output import QuietOption, progress
-from modelmeter.cli.sweep.common import Common, run_study
+from modelmeter.cli.sweep.common import Common, refuse, run_study
 from modelmeter.cli.sweep.values import over_of
 from modelmeter.core.errors import ModelMeterError
 
 if TYPE_CHECKING:
     from modelmeter.sweeps.studies.setup import Setup
     from modelmeter.sweeps.study import Study
+
+
+USUAL = {"attention": "eager", "experts": "loop", "cache": "concat", "logits": "all", "coverage": "expected"}
+"""The options that --over may name too, and what they are where they are not given."""
 
 
 def custom(
@@ -38,16 +43,19 @@ def custom(
         modelmeter sweep custom --over context_len=1:100000 --over batch_size=1:100 --stage decode --store big.zarr
     """
     asked: dict[str, Any] = {"stage": stage, "quantities": None if quantities is None else quantities.split(",")}
+    dimensions = over_of(over)
+    options = attrs.asdict(common)
+    said = {"device": bool(common.device), "implementation": common.implementation is not None}
+    said |= {name: options[name] != usual for name, usual in USUAL.items()}
+    refuse({f"--{name}": there and name in dimensions for name, there in said.items()}, "is in --over too: drop one")
     if store is None:
         given = {"--chunks": chunks, "--scheduler": scheduler, "--workers": None if workers == 1 else workers}
-        for name, value in given.items():
-            if value is not None:
-                raise ModelMeterError(f"{name} is of --store: name a folder for it")
-        run_study(common, "custom", lambda setup: _study(setup, over_of(over), asked))
+        refuse({name: value is not None for name, value in given.items()}, "is of --store: name a folder for it")
+        run_study(common, "custom", lambda setup: _study(setup, dimensions, asked))
         return
     if common.output is not None or common.measure_flops:
         raise ModelMeterError("--store has its own format: drop --output and --measure-flops")
-    _store(common, over_of(over), {**asked, "chunks": chunks, "scheduler": scheduler, "workers": workers}, store)
+    _store(common, dimensions, {**asked, "chunks": chunks, "scheduler": scheduler, "workers": workers}, store)
 
 
 def shapes(

@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from modelmeter.cli import options
-from modelmeter.cli.sweep.common import Common, run_study
+from modelmeter.cli.sweep.common import Common, refuse, run_study
 from modelmeter.cli.sweep.grids import StepsOption
 from modelmeter.cli.sweep.values import values_of, whole_numbers
 
@@ -86,6 +86,7 @@ def experts(
     """
     from modelmeter.sweeps.studies import decoder
 
+    refuse({"--coverage": common.coverage != "expected"}, "is varied by this study: give --coverages")
     taken = whole_numbers("--top-k", top_k or ()) or decoder.TOP_K
     there = whole_numbers("--numbers", numbers or ()) or decoder.EXPERTS
     reached = values_of("--coverages", coverages or ()) or decoder.COVERAGES

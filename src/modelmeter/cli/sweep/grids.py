@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from modelmeter.cli import options
-from modelmeter.cli.sweep.common import Common, run_study
+from modelmeter.cli.sweep.common import Common, refuse, run_study
 from modelmeter.core.errors import ModelMeterError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ BaseOption: TypeAlias = Annotated[
 TileOption: TypeAlias = Annotated[
     int | None, typer.Option("--tile-size", metavar="PIXELS", help="Side of a tile; else 640.")
 ]
+A4 = "1654x2339"
 StepsOption: TypeAlias = Annotated[int, typer.Option("--decode-steps", metavar="K", help="Decode steps, summed.")]
 BY = ("grid", "mode", "side")
 
@@ -35,7 +36,7 @@ def vision(
     max_tiles: MostTilesOption = None,
     base_size: BaseOption = None,
     tile_size: TileOption = None,
-    page: Annotated[str, typer.Option(metavar="WxH", help="The page, by mode or side.")] = "1654x2339",
+    page: Annotated[str, typer.Option(metavar="WxH", help="The page, by mode or side.")] = A4,
     batch_size: options.BatchSizeOption = 1,
 ) -> None:
     """What vision costs over grids of tiles, native modes, or sides of the views.
@@ -53,13 +54,12 @@ def vision(
     if by not in BY:
         raise ModelMeterError(f"--by {by!r}: choose {', '.join(BY)}")
     if by == "grid":
+        refuse({"--page": page != A4}, "is of --by mode or side: drop it")
         chosen, sides = chosen_shapes(shapes, max_tiles), _sides(base_size, tile_size)
         run_study(common, "vision", lambda setup: grids.vision(setup, chosen, batch_size=batch_size, sides=sides))
         return
     given = {"--shapes": shapes, "--max-tiles": max_tiles, "--base-size": base_size, "--tile-size": tile_size}
-    unfit = [name for name, value in given.items() if value is not None]
-    if unfit:
-        raise ModelMeterError(f"{unfit[0]} is of --by grid: drop it")
+    refuse({name: value is not None for name, value in given.items()}, "is of --by grid: drop it")
     study = grids.vision_modes if by == "mode" else grids.vision_sides
     run_study(common, "vision", lambda setup: study(setup, page_of(page), batch_size=batch_size))
 

@@ -6,8 +6,8 @@ import attrs
 import typer
 
 from modelmeter.cli import options
-from modelmeter.cli.sweep.common import Common, run_study
-from modelmeter.cli.sweep.grids import page_of
+from modelmeter.cli.sweep.common import Common, refuse, run_study
+from modelmeter.cli.sweep.grids import A4, page_of
 from modelmeter.cli.sweep.values import whole_numbers
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def batch(
     batch_sizes: Annotated[
         ListOption, typer.Option("--batch-sizes", metavar="N...", help="Pages at once: 1 2 4, or 1:64.")
     ] = None,
-    page: PageOption = "1654x2339",
+    page: PageOption = A4,
     mode: options.ModeOption = "gundam",
     prompt_tokens: options.PromptTokensOption = 10,
     context_len: ContextOption = None,
@@ -54,7 +54,7 @@ def precision(
     kv_kinds: Annotated[
         str | None, typer.Option(metavar="KIND,...", help="Kinds of KV cache, each with all weights; else --kv.")
     ] = None,
-    page: PageOption = "1654x2339",
+    page: PageOption = A4,
     mode: options.ModeOption = "gundam",
     prompt_tokens: options.PromptTokensOption = 10,
     context_len: ContextOption = None,
@@ -70,6 +70,8 @@ def precision(
     """
     from modelmeter.sweeps.studies import running
 
+    refuse({"--weights": common.weights != "bf16"}, "is varied by this study: give the kinds as arguments")
+    refuse({"--kv": common.kv is not None and kv_kinds is not None}, "and --kv-kinds both say it: drop one")
     weights = [kind for text in kinds or () for kind in text.split(",")] or running.WEIGHTS
     caches = (common.kv,) if kv_kinds is None else kv_kinds.split(",")
     prompt = _prompt(page, mode, prompt_tokens, context_len)
@@ -85,7 +87,7 @@ def device(
     names: Annotated[
         ListOption, typer.Argument(metavar="[NAME|FILE]...", help="Devices; left out, four of the catalogue.")
     ] = None,
-    page: PageOption = "1654x2339",
+    page: PageOption = A4,
     mode: options.ModeOption = "gundam",
     prompt_tokens: options.PromptTokensOption = 10,
     context_len: ContextOption = None,
@@ -101,7 +103,7 @@ def device(
     """
     from modelmeter.sweeps.studies import running
 
-    common = attrs.evolve(common, device=[*(common.device or ()), *(names or ())])
+    common = attrs.evolve(common, device=[*(common.device or ()), *(names or ())] or list(running.DEVICES))
     prompt = _prompt(page, mode, prompt_tokens, context_len)
     run_study(common, "device", lambda setup: running.device(setup, prompt=prompt, batch_size=batch_size))
 
@@ -109,4 +111,7 @@ def device(
 def _prompt(page: str, mode: str, prompt_tokens: int, context_len: int | None) -> "Prompt":
     from modelmeter.sweeps.studies.running import Prompt
 
+    if context_len is not None:
+        given = {"--page": page != A4, "--mode": mode != "gundam", "--prompt-tokens": prompt_tokens != 10}
+        refuse(given, "is of a page, --context-len of text alone: drop one")
     return Prompt(page=page_of(page), mode=mode, prompt_tokens=prompt_tokens, context_len=context_len)

@@ -47,11 +47,14 @@ def _layout(file: Path, data: dict[str, Any], layout: Layout) -> Layout:
 
 def _file(path: Path) -> Path:
     """The path, or the result in the folder that it names."""
-    if not path.is_dir():
-        return path
-    for name in IN_FOLDERS:
-        if (path / name).is_file():
-            return path / name
+    try:
+        if not path.is_dir():
+            return path
+        for name in IN_FOLDERS:
+            if (path / name).is_file():
+                return path / name
+    except OSError as error:
+        raise ModelMeterError(f"cannot read {path}: {error.strerror or error}: check the name") from error
     raise ModelMeterError(f"{path} is a folder without {' or '.join(IN_FOLDERS)}: name the file")
 
 

@@ -1,6 +1,7 @@
 """`write_report`: a report as a folder of files, whole or not at all."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ from modelmeter.report.files import write_text
 from modelmeter.report.folder import write_folder
 from modelmeter.report.model_report.convert import from_json, from_yaml, to_json, to_yaml
 from modelmeter.report.model_report.data import SCHEMA, AnalyticModelReport
+from modelmeter.report.model_report.figures import report_figures
 from modelmeter.report.model_report.layers import layer_pages
 from modelmeter.report.model_report.render import to_markdown
 
@@ -18,12 +20,13 @@ YAML: Final = "report.yaml"
 TEXT: Final = "report.md"
 PAGE: Final = "report.html"
 LAYERS: Final = "layers"
+PLOTS: Final = "plots"
 
 
 def write_report(
     report: AnalyticModelReport, folder: str | Path, *, force: bool = False, html: bool = True
 ) -> list[str]:
-    """Write report.json, report.yaml, report.md, layers/ and, with `html`, report.html; returns the names.
+    """Write report.json, report.yaml, report.md, layers/ and, with `html`, report.html and plots/; returns the names.
 
     One page of `layers/` is a kind of layer. Raises `ModelMeterError` where the folder may not be replaced
     (`check_folder`), cannot be written, or the HTML page lacks a package.
@@ -39,9 +42,11 @@ def write_report(
         names.extend(texts)
         if html:
             from modelmeter.report.html_page import write_html
+            from modelmeter.report.plots import save_figures
 
             write_html(report, place / PAGE)
-            names.append(PAGE)
+            plots = save_figures(report_figures(report), place / PLOTS, ("svg",))
+            names.extend([PAGE, *[f"{PLOTS}/{name}" for name in plots]])
 
     write_folder(folder, fill, replace=True)
     return names
@@ -77,8 +82,11 @@ def check_folder(folder: str | Path, *, force: bool = False, inputs: Iterable[st
     for inside, what in [(Path.cwd(), "the folder you are in"), *[(Path(name).resolve(), name) for name in inputs]]:
         if target == inside or target in inside.parents:
             raise ModelMeterError(f"cannot write {place}: it is, or holds, {what}: name a folder for the report alone")
-    if not place.exists():
-        return
+    try:
+        if not place.exists():
+            return
+    except OSError as error:
+        raise ModelMeterError(f"cannot write {place}: {error.strerror or error}: choose another folder") from error
     if not place.is_dir():
         raise ModelMeterError(f"cannot write {place}: it is a file: name a folder")
     if any(place.iterdir()) and not force and not _is_ours(place):
@@ -98,4 +106,4 @@ def _is_ours(place: Path) -> bool:
         return False
     files = {entry.relative_to(place).as_posix() for entry in place.rglob("*") if not entry.is_dir()}
     known = {DATA, YAML, TEXT, PAGE}
-    return all(name in known or (name.startswith(f"{LAYERS}/") and name.endswith(".md")) for name in files)
+    return all(name in known or re.fullmatch(rf"{LAYERS}/.*\.md|{PLOTS}/.*\.svg", name) for name in files)

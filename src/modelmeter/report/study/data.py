@@ -14,6 +14,7 @@ from modelmeter.report.conventions import ONE_STEP, convention_notes
 from modelmeter.report.study.distribution import distributions
 from modelmeter.report.study.points import (
     COST_KEYS,
+    MACHINE,
     check_points,
     column,
     kinds_of,
@@ -39,6 +40,7 @@ HELD: Final = {
     "kv_cache_bytes": "kv_cache_bytes",
 }
 """`StageCost`'s names of what a sweep calls so."""
+UNITS_NOTE: Final = "names: tflops are 1e12 FLOPs; io_tb is terabits (of 1e12 bits); gb are GiB (of 1024^3 bytes)"
 _STAGES_NOTE: Final = "prefill includes vision; decode is of all its decode_steps together; run is prefill and decode"
 EXTRA: Final = ("vendor", "pages", "num_tiles")
 """What only some studies tell of a point."""
@@ -94,7 +96,19 @@ def conventions_data(study: Study) -> dict[str, Any]:
     notes.pop(ONE_STEP)
     others = [name for name, value in chosen.items() if value == VARIED and name != "attention"]
     lines = [*notes, *[f"varied: {name}, whatever else is said of it" for name in others]]
-    return {**chosen, "notes": [*lines, _STAGES_NOTE]}
+    return {**chosen, "notes": [*lines, _STAGES_NOTE, UNITS_NOTE, *_times_note(first)]}
+
+
+def _times_note(dataset: "xr.Dataset") -> list[str]:
+    """How and where the times are predicted; none without a device."""
+    machines = [machine for machine, _ in machines_of(dataset)]
+    if not machines:
+        return []
+    several = [", ".join(dict.fromkeys(one[name] for one in machines if name in one)) for name in MACHINE]
+    return [
+        f"times: predicted on {several[0]}, execution {several[1] or 'eager'}; the host's work on a page is left out; "
+        "`modelmeter time` says what is assumed of a device"
+    ]
 
 
 def stage_data(dataset: "xr.Dataset") -> dict[str, Any]:

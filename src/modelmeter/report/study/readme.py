@@ -17,6 +17,7 @@ FILES: Final = {
     "sweep.sqlite": "a table a stage, `metadata` and `quantities` (units)",
     "sweep.nc": 'the labelled arrays: `xarray.open_dataset("sweep.nc", group="STAGE")`',
     "analytic_scaling.json": "prefill and decode by the length of the prompt",
+    "analytic_scaling_flash.json": "the same with flash attention",
 }
 
 

@@ -7,8 +7,8 @@ import attrs
 import numpy as np
 
 from modelmeter.core import units
-from modelmeter.report.conventions import convention_notes
-from modelmeter.report.study.data import conventions_of, readable
+from modelmeter.report.conventions import ONE_STEP, convention_notes
+from modelmeter.report.study.data import UNITS_NOTE, conventions_of, readable
 from modelmeter.report.study.points import kinds_of, of_kind, untimed
 from modelmeter.sweeps.study import Study
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "modelmeter.scaling/1"
 _PREFILL: Final = ("flops_tflops", "io_tb", "weights_gb", "activations_gb", "kv_gb")
+_STEPS_NOTE: Final = (
+    "prompts are text alone; decode per token is the mean of all decode_steps, of activations the largest step's; "
+    "flops and io_bytes beside them are the sum of all steps"
+)
 _EXACT: Final = ("flops", "io_bytes", "weights_bytes", "activation_peak_bytes", "kv_cache_bytes")
 
 
@@ -36,13 +40,14 @@ def scaling_data(study: Study, attention: str) -> dict[str, Any]:
     """
     prefill, decode = (of_kind(study.datasets[stage], attention) for stage in ("prefill", "decode"))
     conventions = conventions_of(prefill, attention=attention)
+    notes = [note for note in convention_notes(conventions) if note != ONE_STEP]
     steps = int(decode.coords["decode_tokens"])
     return {
         "schema": SCHEMA,
         "modelmeter_version": prefill.attrs["modelmeter_version"],
         "analytic_model_version": prefill.attrs["analytic_model_version"],
         "model": prefill.attrs["model"],
-        "conventions": {**attrs.asdict(conventions), "notes": convention_notes(conventions)},
+        "conventions": {**attrs.asdict(conventions), "notes": [*notes, _STEPS_NOTE, UNITS_NOTE]},
         "precision": prefill.attrs["precision"],
         "batch_size": int(prefill.coords["batch_size"]),
         "decode_steps": steps,

@@ -36,7 +36,9 @@ def whole_table(study: Study) -> "pd.DataFrame":
         frames.append(frame)
     names = list(dict.fromkeys(name for frame in frames for name in frame.columns))
     told = [name for name in names if not any(name in dataset.data_vars for dataset in study.datasets.values())]
-    whole = {name: "Int64" for frame in frames for name in frame.columns if frame[name].dtype.kind == "i"}
+    # floats in one stage, where a number passes 2**63, are floats in all
+    kinds = {name: {frame[name].dtype.kind for frame in frames if name in frame.columns} for name in names}
+    whole = {name: "Int64" for name in names if kinds[name] == {"i"}}
     gaps = [frame.astype({name: kind for name, kind in whole.items() if name in frame.columns}) for frame in frames]
     return pd.concat(gaps, ignore_index=True)[[*told, *[name for name in names if name not in told]]]
 

@@ -45,8 +45,11 @@ def write_study(
 def check_folder(folder: str | Path, name: str, *, force: bool) -> None:
     """Raise `ModelMeterError`, before any work, where `folder` is there and may not be replaced by this study."""
     place = Path(folder)
-    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
-        return
+    try:
+        if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+            return
+    except OSError as error:
+        raise ModelMeterError(f"cannot write {place}: {error.strerror or error}: choose another folder") from error
     held = _study_in(place)
     if held is None:
         raise ModelMeterError(f"{place} exists and is no folder of a study: choose another")

@@ -79,6 +79,10 @@ function slider(name, title, note, scale) {
         range.value = String(placed(Number(field.value)));
         set(Number(field.value));
     });
+    // what is no size gives way to the size in use
+    field.addEventListener("change", () => {
+        field.value = String(sizes[name]);
+    });
     return el(
         "div",
         { class: "slider" },
