@@ -32,9 +32,11 @@ def stage_answer(question: Question, plans: list[ViewPlan | None]) -> dict[str, 
     of_kind = np.array([place[view] for view in views])
     results = {}
     for name in question.quantities:
-        stacked = np.stack([cells[name] for cells in found])  # [models, machines, kinds * sizes]
+        cells = [one[name] for one in found]
+        stacked = np.stack(cells) if len(cells) > 1 else cells[0][np.newaxis]  # [models, machines, kinds * sizes]
         by_kind = _numbers(stacked, whole=QUANTITIES[name].whole).reshape(*stacked.shape[:2], len(kinds), -1)
-        results[name] = _arranged(question, name, by_kind[:, :, of_kind])
+        by_plan = by_kind if len(kinds) == len(plans) else by_kind[:, :, of_kind]
+        results[name] = _arranged(question, name, by_plan)
     return results
 
 
@@ -47,7 +49,7 @@ def _of_model(
     times = None
     if machines and "decode_tokens" in sizes:
         times = DecodeTimes(model, machines, sizes)
-    parts: dict[str, list[list[np.ndarray]]] = {name: [] for name in question.quantities}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in question.quantities}
     for plan, block in _blocks(question, kinds, len(sizes["batch_size"])):
         here: dict[str, Any] = {name: values[block] for name, values in sizes.items()}
         count = block.stop - block.start
@@ -56,9 +58,9 @@ def _of_model(
         answers = measure(model, question.stage, plan, here, machines, needs, times)
         for name, several in parts.items():
             of_each = answers if QUANTITIES[name].timed else answers[:1]
-            several.append([np.broadcast_to(_array(QUANTITIES[name].read(one)), (count,)) for one in of_each])
-    joined = {name: [np.concatenate(row) for row in zip(*blocks, strict=True)] for name, blocks in parts.items()}
-    return {name: np.array(rows) for name, rows in joined.items()}
+            rows = [np.broadcast_to(_array(QUANTITIES[name].read(one)), (count,)) for one in of_each]
+            several.append(np.stack(rows))
+    return {name: np.concatenate(several, axis=1) for name, several in parts.items()}
 
 
 def _points(question: Question, kinds: list[ViewPlan | None]) -> dict[str, np.ndarray]:
