@@ -23,6 +23,9 @@ LevelName: TypeAlias = Literal["bound", "roofline", "calibrated"]
 LEVELS: Final[tuple[LevelName, ...]] = ("bound", "roofline", "calibrated")
 
 MOST_STEPS: Final = 1_000_000
+WANTED_TTFT: Final = 1.0
+WANTED_TPOT: Final = 0.05
+"""Seconds that required rates are asked for where no one says others: a page that waits for a reader."""
 
 
 @attrs.frozen(kw_only=True)

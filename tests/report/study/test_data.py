@@ -134,7 +134,7 @@ def test_the_schema_lists_what_the_code_has(validator):
 def test_what_every_reader_needs_is_required(data, validator):
     for name in data:
         assert not validator.is_valid(without(data, (), name)) or name == "distribution"
-    own = {"vendor", "num_tiles", "prefill_stagecost", "decode_stagecost"}  # of some studies
+    own = {"vendor", "num_tiles", "stage_costs", "prefill_stagecost", "decode_stagecost"}  # of some studies
     for name in set(data["points"][0]) - own:
         assert not validator.is_valid(without(data, ("points", 0), name)), name
 

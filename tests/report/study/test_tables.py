@@ -34,7 +34,7 @@ def check_rows(frame, dataset):
 def test_sqlite_has_a_typed_table_a_stage(folder, decode_study):
     with closing(sqlite3.connect(folder / "sweep.sqlite")) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert names == {"prefill", "decode", "metadata", "quantities"}
+        assert names == {"vision", "prefill", "decode", "metadata", "quantities"}
         types = {row[1]: row[2] for row in connection.execute("PRAGMA table_info(decode)")}
         assert {types[name] for name in ("flops", "io_bytes", "context_len", "vendor", "batch_size")} == {"INTEGER"}
         assert {types[name] for name in ("seconds", "arithmetic_intensity")} == {"REAL"}

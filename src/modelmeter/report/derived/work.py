@@ -9,6 +9,7 @@ import attrs
 from modelmeter.core.dims import as_dim
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.hardware.memory import DEFAULT_RESERVE, Share
+from modelmeter.hardware.page_time import WANTED_TPOT, WANTED_TTFT
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.run import StageParts
 from modelmeter.models.deepseek_ocr.views import ViewPlan
@@ -39,8 +40,8 @@ class TableWork:
     batch_size: int = attrs.field(default=1, validator=_at_least(1))
     base_size: int = 1024
     tile_size: int = 640
-    ttft: float = attrs.field(default=1.0, validator=_seconds)
-    tpot: float = attrs.field(default=0.05, validator=_seconds)
+    ttft: float = attrs.field(default=WANTED_TTFT, validator=_seconds)
+    tpot: float = attrs.field(default=WANTED_TPOT, validator=_seconds)
     reserve: Share = DEFAULT_RESERVE
 
 

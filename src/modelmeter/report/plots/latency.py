@@ -2,15 +2,13 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
+from modelmeter.hardware.page_time import WANTED_TPOT, WANTED_TTFT
 from modelmeter.report.plots.curves import curves_of
 from modelmeter.report.plots.panel import Panel, curve_panel
 
 if TYPE_CHECKING:
     import xarray as xr
 
-TTFT: Final = 1.0
-TPOT: Final = 0.05
-"""Seconds that `required_panels` asks for, as the table `required-throughput` does."""
 _RATES: Final = (("flops", "FLOPs", "FLOP/s"), ("io_bytes", "bytes moved", "B/s"))
 _TITLES: Final = {"seconds": "vision", "ttft_seconds": "TTFT, host's work left out", "tpot_seconds": "TPOT"}
 _OF_STAGE: Final = {
@@ -55,7 +53,9 @@ def per_step(dataset: "xr.Dataset", name: str) -> Any:
     return dataset[name]
 
 
-def required_panels(datasets: "dict[str, xr.Dataset]", *, ttft: float = TTFT, tpot: float = TPOT) -> list[Panel]:
+def required_panels(
+    datasets: "dict[str, xr.Dataset]", *, ttft: float = WANTED_TTFT, tpot: float = WANTED_TPOT
+) -> list[Panel]:
     """FLOP/s and bytes/s that do the prefill in `ttft` seconds and a decode step in `tpot` (`required_rates`)."""
     panels = []
     for stage, wanted, seconds in (("prefill", "TTFT", ttft), ("decode", "TPOT", tpot)):

@@ -82,12 +82,11 @@ def decode(
     batch_size: int = 1,
     sides: Mapping[str, int] | None = None,
 ) -> Study:
-    """`decode_steps` decode steps, summed, after the prefill of a page, over grids of tiles; and that prefill."""
+    """`decode_steps` decode steps, summed, after a page, over grids of tiles; and the page's vision and prefill."""
+    before = prefill(setup, shapes, prompt_tokens=prompt_tokens, batch_size=batch_size, sides=sides)
     over = {**_grids(shapes), **(sides or {}), "batch_size": batch_size, "prompt_tokens": prompt_tokens}
-    datasets = {
-        "prefill": _marked(setup.sweep(over, "prefill"), shapes),
-        "decode": _marked(setup.sweep({**over, "decode_tokens": decode_steps}, "decode"), shapes),
-    }
+    steps = setup.sweep({**over, "decode_tokens": decode_steps}, "decode")
+    datasets = {**before.datasets, "decode": _marked(steps, shapes)}
     text = f"What {decode_steps} decode steps after a page cost, cut into {_several(shapes)} of tiles."
     return make_study("decode", text, datasets)
 
