@@ -14,8 +14,10 @@ from modelmeter.hardware.machine import Machine
 from modelmeter.hardware.timeline import Timeline
 from modelmeter.live.calibration.cases import Pool
 from modelmeter.live.calibration.clock import Clock
+from modelmeter.live.installed import check_import
 from modelmeter.live.reference.choose import check_transformers, quietly
 
+_CODE: Final = "transformers.models.unlimited_ocr.modeling_unlimited_ocr"
 READ_BYTES: Final = 4 << 20
 STEPS: Final = ((1, 24), (1, 200), (3, 40))
 """(batch, context) before decode steps of a model so small that the host is most of their time."""
@@ -34,9 +36,10 @@ class HostTime:
 def host_time(
     clock: Clock, device: Device, classes: Mapping[str, Efficiency], pool: Pool, *, repeats: int = 25
 ) -> HostTime:
-    """Of the real model's code where transformers has it, else of a single module."""
+    """Of the real model's code where transformers has it and can be imported, else of a single module."""
     try:
         check_transformers()
+        check_import(_CODE, "pip install transformers")
     except ModelMeterError:
         return _module_time(clock, repeats)
     calibration = Calibration(classes=classes, host_seconds=0.0)

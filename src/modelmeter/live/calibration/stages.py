@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, Final
 
 import attrs
 import torch
 
-from modelmeter.core.errors import ModelMeterError
 from modelmeter.live.calibration.clock import Clock, Timing
-from modelmeter.live.reference.transformers5 import SDPA_OR_EAGER, ExpertsRun, build, config_like, routers_of
+from modelmeter.live.calibration.graph import captured, check_same
+from modelmeter.live.recording.caches import cached_tensors
+from modelmeter.live.reference.choose import ExpertsRun
+from modelmeter.live.reference.transformers5 import SDPA_OR_EAGER, build, config_like, routers_of
 from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.models.deepseek_ocr.views import ViewPlan
@@ -31,7 +34,10 @@ class StageRun:
 
 
 class Stages:
-    """The real model of a configuration in bf16 on the device of a clock; the twin runs with the same conventions."""
+    """The real model of a configuration in bf16 on the device of a clock; the twin runs with the same conventions.
+
+    `model` is one that is there already, built with the same choices; by default it is made with random weights.
+    """
 
     def __init__(
         self,
@@ -40,12 +46,16 @@ class Stages:
         *,
         attention: AttentionKind = "flash",
         experts: ExpertsRun = "eager",
+        model: Any = None,
     ) -> None:
         self.config, self.clock, self.attention, self.experts = config, clock, attention, experts
-        with torch.random.fork_rng(), torch.device(clock.device):
-            torch.manual_seed(0)
-            self.model: Any = build(config_like(config), attention=SDPA_OR_EAGER[attention], experts=experts)
+        self.model = self._built() if model is None else model
         self._reached: list[int] = []
+
+    def _built(self) -> Any:
+        with torch.random.fork_rng(), torch.device(self.clock.device):
+            torch.manual_seed(0)
+            return build(config_like(self.config), attention=SDPA_OR_EAGER[self.attention], experts=self.experts)
 
     def vision(self, views: ViewPlan, batch: int, repeats: int) -> StageRun:
         """Views of `batch` pages to image tokens."""
@@ -79,29 +89,26 @@ class Stages:
 
     @torch.no_grad()
     def decode_graph(self, batch: int, context: int, repeats: int) -> StageRun:
-        """One decode step captured as a CUDA graph and replayed. Raises where it cannot be captured."""
-        if self.clock.device.type != "cuda":
-            raise ModelMeterError("a CUDA graph needs a CUDA device")
-        cache = self._prefill(batch, context)
-        ids, mask = self._ids(batch, 1), torch.ones(batch, context + 1, dtype=torch.long, device=self.clock.device)
-        graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # libraries initialise themselves before the capture, on a cache of their own
-            self.model(
-                input_ids=ids, attention_mask=mask, use_cache=True, past_key_values=self._prefill(batch, context)
-            )
-        torch.cuda.current_stream().wait_stream(side)
-        try:
-            with torch.cuda.graph(graph):
-                self.model(input_ids=ids, attention_mask=mask, use_cache=True, past_key_values=cache)
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            raise ModelMeterError(f"a decode step cannot be captured as a CUDA graph: {reason}") from error
+        """One decode step captured as a CUDA graph and replayed.
+
+        Every replay is the same step onto the same `context` cached tokens: `DynamicCache` makes its copy with the new
+        token in it, anew each time. It has no attention mask: while a graph is captured transformers does not look
+        whether a mask is all ones, and would give its attention one, and so another kernel than a step outside has.
+        Raises `ModelMeterError` where it cannot be captured, or where a replay has other logits than the step.
+        """
+        cache, ids = self._prefill(batch, context), self._ids(batch, 1)
+        read = cached_tensors(cache)  # by every replay; the cache lets go of them in the step
+        eager = self._logits(ids, deepcopy(cache))
+        replay, logits = captured(
+            lambda: self._logits(ids, cache), lambda: self._logits(ids, deepcopy(cache)), self.clock.device
+        )
+        timing = Timing.of(self._timed(replay, repeats))
+        check_same(logits, eager)
+        del read
         twin = self._twin("expected")
         twin.start_prefill(context, batch)
         twin.start_decode()
-        name = f"decode after {context}, batch {batch}, CUDA graph"
-        return StageRun(name=name, timing=Timing.of(self._timed(graph.replay, repeats)), twin=twin)
+        return StageRun(name=f"decode after {context}, batch {batch}, CUDA graph", timing=timing, twin=twin)
 
     def _timed(self, call: Callable[[], Any], repeats: int) -> list[float]:
         with torch.no_grad():
@@ -124,6 +131,9 @@ class Stages:
         keys = cache.get_seq_length() + 1
         mask = torch.ones(batch, keys, dtype=torch.long, device=self.clock.device)
         self.model(input_ids=self._ids(batch, 1), attention_mask=mask, use_cache=True, past_key_values=cache)
+
+    def _logits(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
+        return self.model(input_ids=ids, use_cache=True, past_key_values=cache).logits
 
     def _ids(self, batch: int, tokens: int) -> torch.Tensor:
         most = self.config.decoder.vocab_size // 2  # the token of an image stands at the end

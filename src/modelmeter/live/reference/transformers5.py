@@ -3,7 +3,7 @@
 import re
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import torch
 import transformers
@@ -13,6 +13,7 @@ from transformers import DynamicCache, UnlimitedOcrConfig, UnlimitedOcrForCondit
 from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrTextTopkRouter
 
 from modelmeter.live.reference.adapter import Call, Quantity
+from modelmeter.live.reference.choose import ExpertsRun
 from modelmeter.live.reference.datafree import DataFree, balanced_experts, outputs_replaced
 from modelmeter.live.reference.names import from_transformers
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
@@ -24,7 +25,6 @@ INLINE: Final = (r"model\.projector", r".*\.mlp\.experts\.(gate_up_proj|down_pro
 """The projector is one linear layer; the experts are stacked parameters of one module."""
 _AROUND_EXPERTS: Final = re.compile(r"(model(\.layers\.\d+(\.mlp(\.experts.*)?)?)?)?")
 _AROUND_ATTENTION: Final = re.compile(r"(model(\.layers\.\d+(\.self_attn)?)?)?")
-ExpertsRun: TypeAlias = Literal["eager", "batched_mm", "grouped_mm"]
 SDPA_OR_EAGER = {"eager": "eager", "flash": "sdpa"}
 
 
@@ -177,22 +177,32 @@ def _balance(router: Any, output: Any) -> Any:
 
 
 def build(
-    config: UnlimitedOcrConfig, attention: str = "eager", experts: ExpertsRun = "eager"
+    config: UnlimitedOcrConfig, attention: str = "eager", experts: ExpertsRun = "eager", dtype: torch.dtype = BF16
 ) -> UnlimitedOcrForConditionalGeneration:
-    """The real model in bf16, on the device in force. SAM picks its attention class here, for good."""
-    vision: Any = config.vision_config
-    parts: tuple[Any, ...] = (config, config.text_config, vision, vision.sam_config, vision.encoder_config)
-    for part in parts:
-        part._attn_implementation = attention
+    """The real model in `dtype`, on the device in force. SAM picks its attention class here, for good."""
+    choose_attention(config, attention)
     before = torch.get_default_dtype()
-    torch.set_default_dtype(BF16)
+    torch.set_default_dtype(dtype)
     try:
         model = UnlimitedOcrForConditionalGeneration(config)
     finally:
         torch.set_default_dtype(before)
-    for part in parts[:2]:
-        part._experts_implementation = experts
+    choose_experts(config, experts)
     return model.eval()
+
+
+def choose_attention(config: UnlimitedOcrConfig, attention: str) -> None:
+    """The attention ("eager", "sdpa") of every part, before a model is made of `config`."""
+    vision: Any = config.vision_config
+    parts: tuple[Any, ...] = (config, config.text_config, vision, vision.sam_config, vision.encoder_config)
+    for part in parts:
+        part._attn_implementation = attention
+
+
+def choose_experts(config: Any, experts: ExpertsRun) -> None:
+    """How the routed experts run, of a model that is made of `config`."""
+    for part in (config, config.text_config):
+        part._experts_implementation = experts
 
 
 def config_like(config: DeepseekOCRConfig, reference_window: int | None = None) -> UnlimitedOcrConfig:

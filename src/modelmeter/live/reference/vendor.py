@@ -33,10 +33,11 @@ _EXPERT: Final = re.compile(r"\.experts\.\d+")
 class VendorCheckpoint:
     """The model of a checkpoint folder in bf16: with its weights where they are, without data where they are not.
 
-    Without weights it runs on fake CPU tensors: on meta the attention kernel of its vision would be taken apart. With
-    them it runs on `device`, "cpu" or "cuda", by default CUDA where there is one. Tokens get experts in turn instead of
-    the router's choice, so that the traffic of weights is known. Raises `ModelMeterError` where the folder cannot be
-    run, and unless `trust_remote_code`: its code is the publisher's.
+    Without weights, or where those there are not wanted (`weights`), it runs on fake CPU tensors: on meta the attention
+    kernel of its vision would be taken apart. With them it runs on `device`, "cpu" or "cuda", by default CUDA where
+    there is one. Tokens get experts in turn instead of the router's choice, so that the traffic of weights is known.
+    Raises `ModelMeterError` where the folder cannot be run, and unless `trust_remote_code`: its code is the
+    publisher's.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class VendorCheckpoint:
         trust_remote_code: bool,
         attention: AttentionKind = "eager",
         device: str | None = None,
+        weights: bool = True,
     ) -> None:
         folder = checked_folder(path, trust_remote_code=trust_remote_code)
         self.path = folder
         self.config = DeepseekOCRConfig.from_hf(folder)
         self.attention = attention
-        self._fake = None if has_weights(folder) else FakeTensorMode(allow_non_fake_inputs=True)
+        self._fake = None if weights and has_weights(folder) else FakeTensorMode(allow_non_fake_inputs=True)
         self.device = "cpu" if self._fake else checked_device(device)
         with silent():
             self.model: Any = build(folder, attention, self.device, self._fake)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modelmeter.core.errors import ModelMeterError
@@ -16,6 +17,7 @@ from modelmeter.nn.attention import AttentionKind
 
 WANTED: Final = "4.46."
 INSTALL: Final = "pip install transformers==4.46.3, in an environment of its own"
+_MOST_CAUSE: Final = 200  # characters
 _IMPLEMENTATION: Final = {"eager": "eager", "flash": "flash_attention_2"}
 
 
@@ -81,10 +83,16 @@ def has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
-def build(folder: Path, attention: AttentionKind, device: str, fake: FakeTensorMode | None) -> Any:
-    """The model in bf16 on `device`, in eval mode: with its weights, or on fake tensors of `fake`."""
+def build(
+    folder: Path,
+    attention: AttentionKind,
+    device: str,
+    fake: FakeTensorMode | None,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Any:
+    """The model in `dtype` on `device`, in eval mode: with its weights, or on fake tensors of `fake`."""
     auto: Any = import_module("transformers")
-    trusted = {"trust_remote_code": True, "torch_dtype": torch.bfloat16}
+    trusted = {"trust_remote_code": True, "torch_dtype": dtype}
     before = torch.get_default_dtype()
     try:
         config = auto.AutoConfig.from_pretrained(folder, trust_remote_code=True)
@@ -93,16 +101,41 @@ def build(folder: Path, attention: AttentionKind, device: str, fake: FakeTensorM
         if fake is not None:
             with fake:
                 return auto.AutoModel.from_config(config, **trusted).eval()
-        model, read = auto.AutoModel.from_pretrained(folder, config=config, output_loading_info=True, **trusted)
+        model, read = auto.AutoModel.from_pretrained(
+            folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, **trusted
+        )
     except ImportError as error:  # transformers looks at what the code imports before it runs it
         raise ModelMeterError(f"the code in {folder} imports what is not installed: {error}") from None
     except (OSError, SafetensorError) as error:
-        raise ModelMeterError(f"the weights in {folder} cannot be read ({error}): download them again") from None
+        raise ModelMeterError(
+            f"the weights in {folder} cannot be read ({one_line(error)}): download them again"
+        ) from None
     finally:
         torch.set_default_dtype(before)  # transformers does not, when building raises
+    check_all_found(folder, model, read)
+    return model.to(device).eval()
+
+
+def check_all_found(folder: Path, model: nn.Module, read: Any) -> None:
+    """Raises `ModelMeterError` unless every parameter of `model` was read, in its shape.
+
+    `read` is transformers' loading info, of a model loaded with `ignore_mismatched_sizes`: else it names none of them.
+    """
     missing = sorted(set(read["missing_keys"]) & {name for name, _ in model.named_parameters()})
     if missing:
         raise ModelMeterError(
             f"the weights in {folder} lack {len(missing)} of the model's, {missing[0]} first: download them again"
         )
-    return model.to(device).eval()
+    wrong = sorted((str(name), tuple(found), tuple(wanted)) for name, found, wanted in read["mismatched_keys"])
+    if wrong:
+        name, found, wanted = wrong[0]
+        raise ModelMeterError(
+            f"{len(wrong)} of the weights in {folder} have other shapes than its config.json says, {name} first "
+            f"({list(found)}, not {list(wanted)}): take both from one place"
+        )
+
+
+def one_line(error: Exception) -> str:
+    """The beginning of an error's message, which transformers spreads over many lines."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _MOST_CAUSE else f"{text[:_MOST_CAUSE]} ..."
