@@ -11,6 +11,7 @@ from modelmeter.hardware.page_time import Levels
 from modelmeter.hardware.timeline import RESOURCES, Span
 from modelmeter.report.conventions import convention_notes
 from modelmeter.report.html_page.formula_tree import formula_tree
+from modelmeter.report.html_page.observed import observed_data
 from modelmeter.report.model_report.data import (
     RUN_STAGES,
     STAGE_NAMES,
@@ -63,6 +64,7 @@ def page_data(report: AnalyticModelReport) -> dict[str, Any]:
         "kinds": [_kind(kind) for kind in report.kinds],
         "totals": {name: _stage(stage) for name, stage in report.totals.items()},
         "total_seconds": report.total_seconds,
+        "observed": observed_data(report.observed),
         "verification": [
             {
                 "quantity": statement.quantity,

@@ -4,13 +4,9 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
-from cattrs import ClassValidationError, Converter, transform_error
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
-from cattrs.strategies import configure_union_passthrough
-from cattrs.v import format_exception
 
 from modelmeter._version import __version__
 from modelmeter.core.cost import COST_FIELDS, STAGE_FIELDS, Cost, StageCost
@@ -31,6 +27,9 @@ from modelmeter.report.model_report.data import (
     StageTiming,
     TimeMetrics,
 )
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 Made = TypeVar("Made")
 SPAN: Final = ("seconds", "tensor", "vector", "memory")
@@ -61,8 +60,7 @@ _SURROGATE: Final = re.compile("[\\ud800-\\udfff]|" r"\\u[dD][c-fC-F]")
 
 def to_data(report: AnalyticModelReport) -> dict[str, Any]:
     """The report as dicts, lists, strings and numbers; integers are exact."""
-    data: dict[str, Any] = _converter().unstructure(report)
-    return data
+    return unstructure(report)
 
 
 def to_json(report: AnalyticModelReport) -> str:
@@ -85,7 +83,7 @@ def to_yaml(report: AnalyticModelReport) -> str:
 def from_data(data: Any) -> AnalyticModelReport:
     """The report of `to_data`. Raises `ModelMeterError` naming what is wrong, or which version it is."""
     _check_schema(data)
-    return _structure(AnalyticModelReport, data)
+    return structure(AnalyticModelReport, data)
 
 
 def from_json(text: str) -> AnalyticModelReport:
@@ -122,24 +120,38 @@ def _check_schema(data: Any) -> None:
     )
 
 
-def _structure(kind: type[Made], data: Any) -> Made:
+def unstructure(value: Any) -> dict[str, Any]:
+    """An instance of one of our attrs classes as dicts, lists, strings and numbers."""
+    data: dict[str, Any] = _converter().unstructure(value)
+    return data
+
+
+def structure(kind: type[Made], data: Any, what: str = "report") -> Made:
+    """The instance of `kind` that `unstructure` gave. Raises `ModelMeterError` naming the place in `what`."""
+    from cattrs import ClassValidationError, transform_error
+
     try:
         return _converter().structure(data, kind)
     except ClassValidationError as error:
-        problems = transform_error(error, path="report", format_exception=_reason)
+        problems = transform_error(error, path=what, format_exception=_reason)
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ModelMeterError(
-            f"report: {problems[0].removeprefix('report: ')}{more}"
+            f"{what}: {problems[0].removeprefix(f'{what}: ')}{more}"
         ) from None  # its tree of causes fills pages
 
 
 def _reason(error: BaseException, kind: type | None) -> str:
     """Why a value cannot be: our own words where there are any."""
+    from cattrs.v import format_exception
+
     return str(error) if type(error) in (ModelMeterError, ValueError) else format_exception(error, kind)
 
 
 @cache
-def _converter() -> Converter:
+def _converter() -> "Converter":
+    from cattrs import Converter
+    from cattrs.strategies import configure_union_passthrough
+
     converter = Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
     converter.register_unstructure_hook(OperatorCategory, lambda category: category.value)
     configure_union_passthrough(str | bool | int | float | None, converter)
@@ -167,8 +179,10 @@ def _plain(value: Any, kind: type) -> Any:
     raise ValueError(f"{value!r} is no {kind.__name__}")
 
 
-def _giver(converter: Converter, kind: Any) -> Callable[[Any], dict[str, Any]]:
+def _giver(converter: "Converter", kind: Any) -> Callable[[Any], dict[str, Any]]:
     """Writes the fields of a class, and what follows from them."""
+    from cattrs.gen import make_dict_unstructure_fn
+
     give: Callable[[Any], dict[str, Any]] = make_dict_unstructure_fn(kind, converter)
 
     def unstructure(value: Any) -> dict[str, Any]:
@@ -177,8 +191,10 @@ def _giver(converter: Converter, kind: Any) -> Callable[[Any], dict[str, Any]]:
     return unstructure
 
 
-def _taker(converter: Converter, kind: Any) -> Callable[[Any, Any], Any]:
+def _taker(converter: "Converter", kind: Any) -> Callable[[Any, Any], Any]:
     """Reads the fields of a class, and leaves what follows from them."""
+    from cattrs.gen import make_dict_structure_fn
+
     take: Callable[[Any, Any], Any] = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
 
     def structure(data: Any, _: Any) -> Any:

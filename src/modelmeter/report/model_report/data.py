@@ -26,6 +26,7 @@ from modelmeter.report.model_report.metrics import (
     StageName,
     TimeMetrics,
 )
+from modelmeter.report.model_report.observed import ObservedRun
 from modelmeter.report.model_report.profile import OCRWorkloadProfile
 
 SCHEMA: Final = "modelmeter.report/1"
@@ -240,6 +241,8 @@ class AnalyticModelReport:
     """Of the tree's modules, whatever the views: vision of B views of 64 R pixels, prefill of B x S tokens of text."""
     verification: tuple[VerificationStatement, ...]
     notes: tuple[str, ...]
+    observed: ObservedRun | None = None
+    """What a run of the real model was observed to do, where there was one."""
 
     def __attrs_post_init__(self) -> None:
         if self.schema != SCHEMA:

@@ -8,6 +8,7 @@ from modelmeter.report import units
 from modelmeter.report.conventions import convention_notes
 from modelmeter.report.grid import Table, escape, markdown_table
 from modelmeter.report.model_report.data import AnalyticModelReport, PageKind, StageReport, VerificationStatement
+from modelmeter.report.model_report.observed_tables import observed_tables
 from modelmeter.report.tables import COST_COLUMNS, MEMORY_COLUMNS, cost_cells, memory_cells
 from modelmeter.report.timing.tables import span_cells
 
@@ -36,7 +37,7 @@ def to_markdown(report: AnalyticModelReport) -> str:
 
 
 def report_tables(report: AnalyticModelReport) -> list[Table]:
-    """Documents, totals, and of each kind of page its stages, parts, times and decode steps."""
+    """Documents, totals, of each kind of page its stages, parts, times and decode steps, and what was observed."""
     tables = [_documents(report)]
     if len(report.pages) > 1:
         whole = {name: stage for name, stage in report.totals.items() if name != "decode"}
@@ -49,7 +50,7 @@ def report_tables(report: AnalyticModelReport) -> list[Table]:
             tables.append(_times(f"{title}: time on {report.device.title}, {report.device.execution}", kind))
         if kind.decode:
             tables.append(_decode(f"{title}: over decode", kind))
-    return tables
+    return tables if report.observed is None else [*tables, *observed_tables(report.observed)]
 
 
 def kind_title(report: AnalyticModelReport, number: int) -> str:

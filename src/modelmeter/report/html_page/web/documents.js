@@ -1,4 +1,4 @@
-// The documents, their pages, and the files that could not be read.
+// The documents, their pages, the files that could not be read, and what a run was observed to do.
 
 function startDocuments() {
     const timed = page.device !== null;
@@ -48,6 +48,14 @@ function startDocuments() {
             ),
         ),
         failures(),
+        page.observed.map((table) =>
+            el(
+                "details",
+                { class: "document", open: true },
+                el("summary", {}, el("b", {}, table.title), el("span", { class: "muted" }, counted(table.rows.length, "row"))),
+                plainTable(table.title, table.columns, table.rows),
+            ),
+        ),
     );
 }
 

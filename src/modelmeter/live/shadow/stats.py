@@ -1,0 +1,57 @@
+"""`AnalyticRunStats`: all that a shadow run recorded; and the one that this process records into by default."""
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from modelmeter.live.shadow.records import DecoderStep, PassStep, VisionStep
+
+
+@attrs.define(kw_only=True, eq=False)
+class AnalyticRunStats:
+    """Records in the order in which the model ran. `Shadow.flush()` brings them up to date."""
+
+    decoder_steps: list[DecoderStep] = attrs.field(factory=list)
+    vision_steps: list[VisionStep] = attrs.field(factory=list)
+    passes: list[PassStep] = attrs.field(factory=list)
+
+    def add_decoder_step(self, **fields: Any) -> DecoderStep:
+        """Append a `DecoderStep` of these fields, and return it."""
+        step = DecoderStep(**fields)
+        self.decoder_steps.append(step)
+        return step
+
+    def add_vision_step(self, **fields: Any) -> VisionStep:
+        """Append a `VisionStep` of these fields, and return it."""
+        step = VisionStep(**fields)
+        self.vision_steps.append(step)
+        return step
+
+    def add_pass(self, **fields: Any) -> PassStep:
+        """Append a `PassStep` of these fields, and return it."""
+        step = PassStep(**fields)
+        self.passes.append(step)
+        return step
+
+
+_current = AnalyticRunStats()
+
+
+def get_analytic_run_stats() -> AnalyticRunStats:
+    """The stats that this process records into, unless a `Shadow` was given others."""
+    return _current
+
+
+def reset_analytic_run_stats() -> AnalyticRunStats:
+    """Begin new stats and return them; the old ones stay as they are with whoever holds them."""
+    global _current  # noqa: PLW0603 - the process's stats are one name
+    _current = AnalyticRunStats()
+    return _current
+
+
+def write_analytic_run_stats(path: str | Path) -> None:
+    """Write the process's stats to a JSON file, whole or not at all. Raises `ModelMeterError` when it cannot."""
+    from modelmeter.live.shadow.export import write_stats
+
+    write_stats(_current, path)
