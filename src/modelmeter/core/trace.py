@@ -8,7 +8,7 @@ import attrs
 from modelmeter.core.cost import COST_FIELDS, Cost, add
 from modelmeter.core.dims import Dim, maximum
 from modelmeter.core.op import Op
-from modelmeter.core.recorder import Segment
+from modelmeter.core.recorder import CALLED, GIVEN_BACK, TAKEN, Segment
 
 if TYPE_CHECKING:
     from modelmeter.core.precision import Precision
@@ -132,6 +132,16 @@ class Trace:
         used[""] = _weights_read("", self.root, used)
         return used
 
+    def live_peaks(self, group: Callable[[str], str | None], rest: str) -> dict[str, Dim]:
+        """The most activation bytes alive while each group of modules runs, whoever holds them; inputs included.
+
+        `group` gives the group that a module path and all below it belong to; None looks inside, where what belongs to
+        no group is the `rest`. The largest is `peak_bytes`.
+        """
+        peaks: dict[str, Dim] = {}
+        _live("", self.root, 0, group, rest, peaks)
+        return peaks
+
     def by_op(self) -> dict[str, OpTotal]:
         """The calls and cost of each operator name, in the order of first appearance."""
         sums: dict[str, OpTotal] = {}
@@ -180,6 +190,32 @@ def _items(path: str, segment: Segment) -> Iterator[tuple[str, Op | Segment]]:
             calls[id(item.layer)] = nth + 1
             below = segment.layer.path_of(item.layer, nth, path)
         yield below, item
+
+
+def _live(
+    path: str, segment: Segment, live: Dim, group: Callable[[str], str | None], rest: str, peaks: dict[str, Dim]
+) -> Dim:
+    """Walk the memory of a call that begins with `live` bytes alive, and return how many are when it ends."""
+    paths: dict[int, list[str]] = {}
+    for below, item in _items(path, segment):
+        if isinstance(item, Segment):
+            paths.setdefault(id(item), []).append(below)
+    for event, what in segment.events:
+        if event == CALLED:
+            below = paths[id(what)].pop(0) if paths.get(id(what)) else path  # not priced: part of the caller
+            name = group(below)
+            if name is None:
+                live = _live(below, what, live, group, rest, peaks)
+                continue
+            net, top = what.peak()
+            peaks[name] = maximum(peaks.get(name, 0), add(live, top))
+            live = add(live, net)
+        elif event == TAKEN:
+            live = add(live, what)
+            peaks[rest] = maximum(peaks.get(rest, 0), live)
+        elif event == GIVEN_BACK:
+            live = live - what
+    return live
 
 
 def _weights_read(path: str, segment: Segment, used: dict[str, Dim]) -> Dim:

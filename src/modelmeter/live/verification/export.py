@@ -23,7 +23,7 @@ def verification_data(report: Report, on: date | None = None) -> dict[str, Any]:
         "modelmeter_version": __version__,
         "analytic_model_version": ANALYTIC_MODEL_VERSION,
         "torch_version": version("torch"),
-        "transformers_version": _version_of("transformers"),
+        "transformers_version": version_of("transformers"),
         "date": (on or datetime.now(UTC).date()).isoformat(),
         "reference": report.reference,
         "conventions": attrs.asdict(report.conventions),
@@ -38,7 +38,8 @@ def to_json(report: Report) -> str:
     return json.dumps(verification_data(report), indent=1, ensure_ascii=False) + "\n"
 
 
-def _version_of(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -53,7 +54,7 @@ def _comparison(shown: Shown) -> dict[str, Any]:
         "context_len": point.context_len,
         "step": point.step,
         "backward": point.backward,
-        "views": None if point.views is None else _views(point.views),
+        "views": None if point.views is None else views_data(point.views),
         "ok": shown.ok,
         "total": None if shown.total is None else _row(shown.total),
         "layers": [_row(row) for row in shown.layers],
@@ -63,7 +64,8 @@ def _comparison(shown: Shown) -> dict[str, Any]:
     }
 
 
-def _views(views: ViewPlan) -> dict[str, Any]:
+def views_data(views: ViewPlan) -> dict[str, Any]:
+    """The views of a page."""
     return {
         "grid": list(views.grid),
         "views": [list(view) for view in views.views],
@@ -77,14 +79,15 @@ def _row(row: Row) -> dict[str, Any]:
         "layer": row.layer,
         "times": row.times,
         "ok": row.ok,
-        "checks": {check.quantity: _check(check) for check in row.checks},
+        "checks": {check.quantity: check_data(check) for check in row.checks},
         "operators": [{**attrs.asdict(operator), "ok": operator.ok} for operator in row.operators],
         "only_measured": list(row.only_measured),
         "only_analytic": list(row.only_analytic),
     }
 
 
-def _check(check: Check) -> dict[str, Any]:
+def check_data(check: Check) -> dict[str, Any]:
+    """One quantity on both sides."""
     return {
         "measured": check.measured,
         "analytic": check.analytic,

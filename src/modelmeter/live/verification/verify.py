@@ -97,8 +97,29 @@ def verify(adapter: Adapter, points: Iterable[Point], twin: DeepseekOCRModel | N
     Decode points that follow one another (`step` 0, 1, 2, ...) are steps of one run: the real cache grows, and before
     each real step the twin is asked for the next token's cost, then moved by `decode_one_token()`.
     """
-    twin = twin or DeepseekOCRModel.from_config(adapter.config, **attrs.asdict(adapter.conventions))
-    found, call = [], None
+    twin = twin or twin_of(adapter)
+    found = tuple(compare_pass(each, adapter, twin) for each in passes(adapter, points, twin))
+    return Verification(adapter.name, adapter.conventions, found)
+
+
+@attrs.frozen(kw_only=True)
+class Pass:
+    """One forward pass as both sides ran it. `held` are the bytes in their caches afterwards, the real one first."""
+
+    point: Point
+    measured: Trace
+    analytic: Trace
+    held: tuple[int, int]
+
+
+def twin_of(adapter: Adapter) -> DeepseekOCRModel:
+    """The analytic model of an adapter's configuration and conventions."""
+    return DeepseekOCRModel.from_config(adapter.config, **attrs.asdict(adapter.conventions))
+
+
+def passes(adapter: Adapter, points: Iterable[Point], twin: DeepseekOCRModel) -> Iterator[Pass]:
+    """Run each point on both sides. Steps are of one run where they follow one another, as in `verify`."""
+    call = None
     for point in points:
         _check_backward(point, twin)
         analytic = _twin_trace(twin, point, adapter.tokens_cached(point.context_len, point.step))
@@ -109,18 +130,20 @@ def verify(adapter: Adapter, points: Iterable[Point], twin: DeepseekOCRModel | N
             )
         cached, after = (adapter.tokens_cached(point.context_len, point.step + i) for i in (0, 1))
         held = held_bytes(call.cache), held_after(twin, point, lost=cached + 1 - after)
-        found.append(
-            compare(
-                measured,
-                analytic,
-                point,
-                layer=twin.network,
-                held=held,
-                skip=partial(adapter.unmodelled, point.stage),
-                inline=adapter.inline,
-            )
-        )
-    return Verification(adapter.name, adapter.conventions, tuple(found))
+        yield Pass(point=point, measured=measured, analytic=analytic, held=held)
+
+
+def compare_pass(each: Pass, adapter: Adapter, twin: DeepseekOCRModel) -> Comparison:
+    """Both sides of a pass, with what the adapter says of its modules."""
+    return compare(
+        each.measured,
+        each.analytic,
+        each.point,
+        layer=twin.network,
+        held=each.held,
+        skip=partial(adapter.unmodelled, each.point.stage),
+        inline=adapter.inline,
+    )
 
 
 def _check_backward(point: Point, twin: DeepseekOCRModel) -> None:
