@@ -1,7 +1,7 @@
 """The architecture as imports: which package may see which, and what `import modelmeter` may load.
 
-The one-way order is core -> nn -> models -> hardware -> sweeps -> report -> cli, with `documents` a leaf beside core
-and `live` above all of them, seen by nobody but a function of the command line.
+The one-way order is core -> nn -> models -> hardware -> profiles and sweeps -> report -> cli, with `documents` a leaf
+beside core and `live` above all of them, seen by nobody but a function of the command line.
 """
 
 import ast
@@ -28,8 +28,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"_version", "core", "nn"},
     "formulas": {"_version", "core", "nn", "models"},
     "hardware": {"_version", "core", "nn", "models", "formulas"},
+    "profiles": {"_version", "core", "nn", "models", "documents", "hardware"},
     "sweeps": {"_version", *BELOW_REPORT},
-    "report": {"_version", "documents", *BELOW_REPORT},
+    "report": {"_version", "documents", "profiles", *BELOW_REPORT},
     ROOT: {"_version", "documents", "report", *BELOW_REPORT},
     "cli": {ROOT, "_version", "documents", "report", *BELOW_REPORT},
     "__main__": {"cli"},

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
+from modelmeter.hardware.machine import Machine
 from modelmeter.hardware.page_time import LEVELS, Levels, PageTime, StageTime
 from modelmeter.hardware.timeline import RESOURCES, Span
 from modelmeter.report.conventions import convention_notes
@@ -38,7 +39,7 @@ def timing_data(timing: Timing) -> dict[str, Any]:
             ],
         },
         "model": {"name": None if timing.model.config is None else timing.model.config.name},
-        "device": device_data(timing),
+        "device": device_data(timing.machine),
         "precision": {**attrs.asdict(timing.precision), "description": timing.precision.describe()},
         "workload": {name: value for name, value in workload.items() if name != "by_layer"},
         "pages": [_page(timing, page) for page in timing.pages],
@@ -46,10 +47,9 @@ def timing_data(timing: Timing) -> dict[str, Any]:
     }
 
 
-def device_data(timing: Timing) -> dict[str, Any]:
+def device_data(machine: Machine) -> dict[str, Any]:
     """The device's rates, and how it is run."""
-    machine, device = timing.machine, timing.machine.device
-    calibration = machine.calibration
+    device, calibration = machine.device, machine.calibration
     return {
         "name": device.name,
         "title": device.title,

@@ -1,0 +1,1 @@
+"""Profiles from outside: what was measured beside what is predicted, as data, tables and files."""
