@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from modelmeter.cli import options
+from modelmeter.cli.compare_scaling import ScalingOptions, compare_pair
 from modelmeter.cli.output import JsonOption, MarkdownOption, QuietOption, check_outputs, deliver
+from modelmeter.cli.sweep.common import refuse
 
 if TYPE_CHECKING:
     from modelmeter.report.compare.compare import Comparison
@@ -26,6 +30,14 @@ AllowOption: TypeAlias = Annotated[
     ),
 ]
 CsvOption: TypeAlias = Annotated[str | None, typer.Option(metavar="FILE|-", help="A row for each difference.")]
+DeviceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--device", metavar="NAME|FILE", help="Of measured scaling: the device whose times are predicted."),
+]
+PlotOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Of measured scaling: a plot, .svg, .png or .pdf."),
+]
 
 
 def compare(
@@ -34,6 +46,10 @@ def compare(
     threshold: ThresholdOption = None,
     top: TopOption = 20,
     allow_different: AllowOption = None,
+    device: DeviceOption = None,
+    device_file: options.DeviceFileOption = None,
+    execution: options.ExecutionOption = "eager",
+    plot: PlotOption = None,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
     csv: CsvOption = None,
@@ -42,9 +58,11 @@ def compare(
     """Two results side by side: what differs, by how much, the largest relative difference first.
 
     Results are the JSON of analyze, time, fit, plan, sweep and report. Rows are joined by what they are of: page,
-    stage, part, point.
+    stage, part, point. An analytic_scaling.json and a measured_scaling.json (or their folders) are joined by length:
+    FLOP differences, measured times, and with a device predicted ones, MFU and MBU.
 
-    Exit code 1 when a threshold is given and something exceeds it, or is in one file alone.
+    Exit code 1 when a threshold is given and something exceeds it, or is in one file alone. Of measured scaling it is
+    for FLOPs, 5% if left out.
 
     Examples:
 
@@ -53,12 +71,25 @@ def compare(
         modelmeter compare before.json after.json --threshold 5% --markdown changes.md
 
         modelmeter compare eager.json flash.json --allow-different conventions
+
+        modelmeter compare scaling/analytic_scaling.json measured/measured_scaling.json --device h200 --plot scaling.svg
     """
     from modelmeter.report.compare.compare import compare as run
     from modelmeter.report.compare.compare import parse_threshold
+    from modelmeter.report.scaling_compare.pair import scaling_pair
 
     outputs = {"json": json, "markdown": markdown, "csv": csv}
-    check_outputs(outputs, [a, b])
+    check_outputs({**outputs, "plot": None if plot is None else str(plot)}, [a, b])
+    pair = scaling_pair(a, b)
+    scaling = ScalingOptions(device=device, device_file=device_file, execution=execution, plot=plot)
+    if pair is not None:
+        refuse(
+            {"--allow-different": bool(allow_different), "--top": top != 20}, "is for two results of one kind: drop it"
+        )
+        if compare_pair(pair, scaling, threshold, outputs, quiet):
+            raise typer.Exit(1)
+        return
+    scaling.refuse_all()
     allowed = [name.strip() for names in allow_different or [] for name in names.split(",") if name.strip()]
     found = run(a, b, allow=allowed, threshold=None if threshold is None else parse_threshold(threshold))
     _deliver(found, outputs, top, quiet)

@@ -70,7 +70,7 @@ class Floor:
 
     def matrix_seconds(self, device: Device) -> Dim:
         """Needed FLOPs at the best rate of each format."""
-        return sum(flops / best_rate(device, dtype) for dtype, flops in self.flops_by_dtype.items())
+        return matrix_seconds(self.flops_by_dtype, device)
 
     def memory_seconds(self, device: Device) -> Dim:
         """Compulsory bytes at full bandwidth."""
@@ -79,6 +79,11 @@ class Floor:
     def seconds(self, device: Device) -> Dim:
         """The bound: the longer of the two."""
         return maximum(self.matrix_seconds(device), self.memory_seconds(device))
+
+
+def matrix_seconds(flops_by_dtype: Mapping[str, Dim], device: Device) -> Dim:
+    """Seconds of matrix FLOPs, each at the best rate of its format."""
+    return sum(flops / best_rate(device, dtype) for dtype, flops in flops_by_dtype.items())
 
 
 def best_rate(device: Device, dtype: str) -> float:

@@ -1,6 +1,7 @@
 """The time of a page: host work, vision and prefill to the first token, then token by token, at each labelled level."""
 
 import math
+from collections.abc import Mapping
 from copy import copy
 from typing import Any, Final, Literal, TypeAlias
 
@@ -12,7 +13,7 @@ from modelmeter.core.dims import Dim, as_dim, exact_plus, exact_times
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.trace import Trace
 from modelmeter.hardware.device import Device
-from modelmeter.hardware.floor import Floor, floor_of
+from modelmeter.hardware.floor import Floor, floor_of, matrix_seconds
 from modelmeter.hardware.machine import Machine
 from modelmeter.hardware.roofline import AnyDevice, machine_of
 from modelmeter.hardware.timeline import Span, Timeline
@@ -91,12 +92,22 @@ class StageTime:
     @property
     def mfu(self) -> float:
         """Model FLOPs utilisation at the predicted level: needed FLOPs / (dense peak * time)."""
-        return float(self.floor.matrix_seconds(self.device)) / self.seconds.predicted
+        return mfu(self.floor.flops_by_dtype, self.device, self.seconds.predicted)
 
     @property
     def mbu(self) -> float:
         """Model bandwidth utilisation: (used weights once + KV cache) / (bandwidth * time)."""
-        return self.used_bytes / (self.device.bandwidth * self.seconds.predicted)
+        return mbu(self.used_bytes, self.device, self.seconds.predicted)
+
+
+def mfu(needed_flops: Mapping[str, Dim], device: Device, seconds: float) -> float:
+    """Model FLOPs utilisation: needed matrix FLOPs, by dtype, / (dense peak * time), predicted or measured."""
+    return float(matrix_seconds(needed_flops, device)) / seconds
+
+
+def mbu(used_bytes: Dim, device: Device, seconds: float) -> float:
+    """Model bandwidth utilisation: (used weights once + KV cache) / (bandwidth * time), predicted or measured."""
+    return float(used_bytes / (device.bandwidth * seconds))
 
 
 @attrs.frozen(kw_only=True)
@@ -262,10 +273,7 @@ def decode_steps(model: DeepseekOCRModel, machine: Machine, cached: Dim, batch: 
     if isinstance(cached, np.ndarray) and cached.size == 0:
         empty = np.zeros(0)
         return {name: empty for name in LEVELS if name != "calibrated" or machine.calibration is not None}
-    probe = copy(model)
-    probe.set_views(None)
-    probe.start_prefill(cached, batch, kv_cache=model.engine.new_cache(batch))
-    probe.start_decode()
+    probe = decoding(model, cached, batch)
     trace = probe.trace()
     seconds: dict[LevelName, Any] = {
         "bound": floor_of(probe).seconds(machine.device),
@@ -274,3 +282,12 @@ def decode_steps(model: DeepseekOCRModel, machine: Machine, cached: Dim, batch: 
     if machine.calibration is not None:
         seconds["calibrated"] = Timeline(trace, machine).seconds
     return seconds
+
+
+def decoding(model: DeepseekOCRModel, cached: Dim, batch: Dim) -> DeepseekOCRModel:
+    """A copy of the model at the decode step that finds `cached` tokens (an int or an array); `model` stays."""
+    probe = copy(model)
+    probe.set_views(None)
+    probe.start_prefill(cached, batch, kv_cache=model.engine.new_cache(batch))
+    probe.start_decode()
+    return probe

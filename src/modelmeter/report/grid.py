@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
+_WIDEST = 10_000  # columns of a table that is not to be cut
 _PLAIN_WIDTH = 200  # columns, where the output is not a terminal: lines are not wrapped for a reader that has none
 
 
@@ -44,7 +45,13 @@ def print_table(console: "Console", table: Table) -> None:
     """An empty line, then the table. A narrower terminal wraps lines, which is better than numbers cut off."""
     grid = _grid(table, plain=not console.is_terminal or not console.encoding.lower().startswith("utf"))
     console.print()
-    console.print(grid, width=max(console.width, console.measure(grid).minimum))
+    width = console.width
+    least = console.measure(grid, options=console.options.update(max_width=_WIDEST)).minimum
+    try:
+        console.width = max(width, least)  # print() would cut what is wider than the console
+        console.print(grid)
+    finally:
+        console.width = width
 
 
 def markdown_table(table: Table) -> list[str]:
@@ -75,7 +82,11 @@ def _grid(table: Table, *, plain: bool) -> "RichTable":
     )
     for i, column in enumerate(table.columns):
         is_text = i < table.text_columns
-        grid.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+        texts = (column, *[row[i] for row in table.rows])
+        whole = None if is_text else max(len(line) for text in texts for line in text.split("\n"))  # "12.3 ms" is one
+        grid.add_column(
+            column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text, min_width=whole
+        )
     for i, row in enumerate(table.rows):
         style = "bold red" if i in table.marked else None
         grid.add_row(*[Text(cell) for cell in row], end_section=i in table.rules, style=style)

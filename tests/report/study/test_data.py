@@ -186,6 +186,8 @@ def test_scaling_is_per_token_beside_the_exact_sums(studies):
         assert decode["io_tb_per_token"] == pytest.approx(decode["io_bytes"] / 3 * 8 / 1e12, rel=1e-15)
         here = study.datasets["decode"].sel(context_len=length, attention="flash")
         assert decode["flops"] == int(here["flops"])
+        assert decode["counted_flops"] == int(here["counted_flops"]) < decode["flops"]
+        assert prefill["counted_flops"] < prefill["flops"]  # elementwise FLOPs are beside them
         assert prefill["weights_gb"] == 3_336_106_240 * 2 / 2**30  # parameters of the released checkpoint
 
 

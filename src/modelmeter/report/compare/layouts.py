@@ -60,7 +60,20 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
             "precisions": ("precision",),
         },
     ),
+    "modelmeter.measured-scaling/1": Layout(
+        title="a measured scaling file",
+        lists={"points": ("seq_len_prefill",), "skipped": ("seq_len_prefill",)},
+        settings=("config", "dtype", "versions", "batch_size", "decode_steps", "warm_up", "repeats", "counted"),
+        repeats=frozenset({"command"}),
+    ),
     "modelmeter.plan/1": Layout(title="a plan", lists={"devices": ("device",)}, settings=("limits", "running")),
+    "modelmeter.profile/1": Layout(
+        title="a profile",
+        lists={"kernels": ("name", "stage")},
+        groups={"stages": "stage", "kinds": "kind"},
+        settings=("page", "level", "tool", "runs_on", "device_name", "runs", "decode_steps"),
+        repeats=frozenset({"source", "of", "notes"}),
+    ),
     "modelmeter.report/1": Layout(
         title="a report",
         lists={

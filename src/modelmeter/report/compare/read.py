@@ -11,7 +11,7 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.report.compare.layouts import LAYOUTS, Layout
 from modelmeter.report.compare.tidy import Tidy, tidy
 
-IN_FOLDERS: Final = ("report.json", "sweep.json")
+IN_FOLDERS: Final = ("report.json", "sweep.json", "measured_scaling.json")
 """What stands for a folder of results."""
 
 
@@ -21,7 +21,7 @@ def read_result(path: str | Path) -> Tidy:
     Raises `ModelMeterError`, in one line, for a file that cannot be read or that is none of those that are compared.
     """
     file = _file(Path(path))
-    data = _load(file)
+    data = load(file)
     if not isinstance(data, dict) or not isinstance(data.get("schema"), str):
         raise ModelMeterError(f"{file} names no schema: give a JSON file that modelmeter wrote ({_kinds()})")
     schema = data["schema"]
@@ -55,10 +55,12 @@ def _file(path: Path) -> Path:
                 return path / name
     except OSError as error:
         raise ModelMeterError(f"cannot read {path}: {error.strerror or error}: check the name") from error
-    raise ModelMeterError(f"{path} is a folder without {' or '.join(IN_FOLDERS)}: name the file")
+    *others, last = IN_FOLDERS
+    raise ModelMeterError(f"{path} is a folder without {', '.join(others)} or {last}: name the file")
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
+    """The JSON in a file. Raises `ModelMeterError` where there is none, and for numbers that are none."""
     try:
         return json.loads(path.read_bytes(), parse_constant=_real, parse_float=_real)
     except OSError as error:

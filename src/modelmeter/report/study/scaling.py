@@ -19,9 +19,9 @@ SCHEMA: Final = "modelmeter.scaling/1"
 _PREFILL: Final = ("flops_tflops", "io_tb", "weights_gb", "activations_gb", "kv_gb")
 _STEPS_NOTE: Final = (
     "prompts are text alone; decode per token is the mean of all decode_steps, of activations the largest step's; "
-    "flops and io_bytes beside them are the sum of all steps"
+    "flops, counted_flops (what torch's FlopCounterMode sees) and io_bytes beside them are the sum of all steps"
 )
-_EXACT: Final = ("flops", "io_bytes", "weights_bytes", "activation_peak_bytes", "kv_cache_bytes")
+_EXACT: Final = ("flops", "counted_flops", "io_bytes", "weights_bytes", "activation_peak_bytes", "kv_cache_bytes")
 
 
 def scaling_files(study: Study) -> dict[str, str]:
