@@ -40,6 +40,11 @@ def find(sources: Source | Iterable[Source]) -> Iterator[Path | Page | PageError
             yield Path(text)
 
 
+def is_plain_size(text: str) -> bool:
+    """Whether a source is a size like 1654x2339, and no file."""
+    return _SIZE.fullmatch(text) is not None
+
+
 def _plain_size(text: str, width: str, height: str) -> Page | PageError:
     if not (re.fullmatch("[0-9]{1,9}", width) and re.fullmatch("[0-9]{1,9}", height)):
         return PageError(text, "a page size is two whole numbers of pixels, at most 9 digits each: write 1654x2339")

@@ -7,21 +7,21 @@ from pathlib import Path
 from modelmeter.core.errors import ModelMeterError
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: str | Path, text: str, *, remedy: str = "choose another file") -> None:
     """Write `text` to `path` in UTF-8, making its folder. The file appears whole, or stays as it was.
 
-    A link's target is replaced, not the link; a pipe or device is written to. Raises `ModelMeterError` naming the file
-    and the system's reason.
+    A link's target is replaced, not the link; a pipe or device is written to. Raises `ModelMeterError` naming the file,
+    the system's reason and the remedy.
     """
-    write_bytes(path, encoded(text))
+    write_bytes(path, encoded(text), remedy=remedy)
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
+def write_bytes(path: str | Path, content: bytes, *, remedy: str = "choose another file") -> None:
     """The same for what is no text."""
     try:
         _write(Path(path), content)
     except OSError as error:
-        raise ModelMeterError(f"cannot write {path}: {error.strerror or error}: choose another file") from error
+        raise ModelMeterError(f"cannot write {path}: {error.strerror or error}: {remedy}") from error
 
 
 def encoded(text: str) -> bytes:
