@@ -98,8 +98,8 @@ def test_completion_is_of_the_program_however_it_was_started(process, shell):
 
 
 def test_completion_completes(process):
-    done = process(_MODELMETER_COMPLETE="complete_bash", COMP_WORDS="modelmeter ana", COMP_CWORD="1")
-    assert (done.code, done.out.split()) == (0, ["analyze"])
+    done = process(_MODELMETER_COMPLETE="complete_bash", COMP_WORDS="modelmeter cal", COMP_CWORD="1")
+    assert (done.code, done.out.split()) == (0, ["calibrate"])
 
 
 def test_no_escape_codes_where_no_terminal_is(process):

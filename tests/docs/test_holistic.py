@@ -39,6 +39,7 @@ def run(page: str, source: str, namespace: dict[str, Any]) -> str:
         "gallery.md",
         "compare.md",
         "sweeps.md",
+        "profiles.md",
     ],
 )
 def test_the_blocks_of_a_page_print_what_it_shows(page):

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import modelmeter
+from modelmeter import live
 from modelmeter.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +117,7 @@ def test_every_address_inside_the_site_is_there(site, pages):
 @pytest.mark.slow
 def test_every_public_name_is_on_one_page_of_the_reference(site, pages):
     public = {f"modelmeter.{name}" for name in modelmeter.__all__ if name != "__version__"}
+    public |= {f"modelmeter.live.{name}" for name in live.__all__}
     entries = [
         entry
         for page in ROOT.glob("docs/reference/*.md")

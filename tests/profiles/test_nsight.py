@@ -97,6 +97,8 @@ def test_its_kernels_are_of_the_stage_that_is_named(summary: Summary) -> None:
         (f"{HEAD}\n62.5,soon,1000,1,1,1,1,1,gemv\n", "line 2: Total Time is 'soon', no number"),
         (f"{HEAD}\n62.5,nan,1000,1,1,1,1,1,gemv\n", "line 2: Total Time is 'nan'"),
         (f"{HEAD}\n62.5,-5,1000,1,1,1,1,1,gemv\n", "line 2: Total Time is '-5'"),
+        (f"{HEAD}\n62.5,5,1e15,1,1,1,1,1,gemv\n", "line 2: Instances is '1e15': times and counts are from 0 to 1e.15"),
+        ("Total Time (s),Instances,Name\n1e308,1,gemv\n", "line 2: Total Time is '1e308'"),
         (f"{HEAD}\n62.5,5,1.5,1,1,1,1,1,gemv\n", "line 2: Instances is '1.5', no whole number"),
         (f"{HEAD}\n{GEMV}\n\n{HEAD}\n{COPY}\n", "line 4: a second report begins"),
     ],

@@ -49,6 +49,7 @@ def test_a_list_of_events_is_a_trace_too(tmp_path: Path) -> None:
         (b'{"traceEvents": [{"ph": "X", "na', "not the JSON of a trace"),
         (b'{"traceEvents": [{"ph": X}]}', "not the JSON of a trace .*at character 25"),
         (b'{"traceEvents": [{} {}]}', "',' is missing, at character 21"),
+        (b'{"traceEvents": [{"dur": ' + b"9" * 5000 + b"}]}", "a number is too long, at character 18"),
         (b'{"traceEvents": [1]}', "an event is '1', no object"),
         (b'{"traceEvents": {}}', "its traceEvents are no list"),
         (b'{"traceEvents" []}', "':' is missing"),

@@ -10,14 +10,18 @@ import typer
 
 from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.cli.analyze import analyze
+from modelmeter.cli.analyze_model import analyze_model
 from modelmeter.cli.calibrate import calibrate
 from modelmeter.cli.compare import compare
 from modelmeter.cli.devices import devices
 from modelmeter.cli.fit import fit
 from modelmeter.cli.formula import formula
+from modelmeter.cli.import_profile import import_profile
+from modelmeter.cli.measure import measure
 from modelmeter.cli.output import complain
 from modelmeter.cli.plan import plan
 from modelmeter.cli.report import report
+from modelmeter.cli.run import run as run_command
 from modelmeter.cli.sweep.app import sweep
 from modelmeter.cli.table import table
 from modelmeter.cli.time import time
@@ -32,13 +36,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(name="analyze")(analyze)
+app.command(name="analyze-model")(analyze_model)
 app.command(name="calibrate")(calibrate)
 app.command(name="compare")(compare)
 app.command(name="devices")(devices)
 app.command(name="fit")(fit)
 app.command(name="formula")(formula)
+app.command(name="import-profile")(import_profile)
+app.command(name="measure")(measure)
 app.command(name="plan")(plan)
 app.command(name="report")(report)
+app.command(name="run")(run_command)
 app.add_typer(sweep, name="sweep")
 app.command(name="table")(table)
 app.command(name="time")(time)

@@ -5,9 +5,9 @@ stage in which the host launched it (the runtime's event of the same `correlatio
 file, to the range on the device's own row. Without any kernel the operators of the CPU count.
 """
 
-import math
 from array import array
 from collections.abc import Callable
+from reprlib import repr as short
 from typing import Any, Final, TextIO
 
 import numpy as np
@@ -23,7 +23,8 @@ from modelmeter.profiles.ranges import UNKNOWN, Range, StageRanges, stage_of
 KERNELS: Final = frozenset({"kernel", "gpu_memcpy", "gpu_memset", "memcpy", "memset"})
 OPERATORS: Final = frozenset({"cpu_op", "operator"})
 """Categories, in small letters: those of PyTorch before 1.12 had capitals and other names."""
-LATEST: Final = 9e15  # microseconds, some 285 years: a time beyond it is none
+LATEST: Final = 4e15  # microseconds, some 126 years: a time beyond it is none, and the end of an event fits 64 bits
+LONGEST: Final = 1e12  # microseconds, eleven days: so do the sums of thousands
 _NONE: Final = -1
 _KINDS: Final = tuple(KINDS)
 
@@ -115,18 +116,18 @@ class _Collected:
     def _times(self, event: dict[str, Any]) -> tuple[int, int] | None:
         """(start, duration) in nanoseconds; None for an event that the profiler did not see end."""
         start, length = event.get("ts"), event.get("dur")
-        if length is None or (_is_time(length) and length < 0):
+        if length is None or (_is_time(length, LONGEST) and length < 0):
             return None
-        if start is None or not _is_time(start) or not _is_time(length):
+        if not _is_time(start, LATEST) or not _is_time(length, LONGEST):
             raise ModelMeterError(
                 f"{self.source}: complete event {self.complete:,} ({str(event.get('name'))[:60]!r}) has the time "
-                f"{start!r} and the duration {length!r}, not numbers of microseconds: export the trace again"
+                f"{short(start)} and the duration {short(length)}, not numbers of microseconds: export the trace again"
             )
         return round(start * 1000), round(length * 1000)
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value < LATEST
+def _is_time(value: Any, most: float) -> bool:
+    return type(value) in (int, float) and -most < value < most
 
 
 def _of_device(found: _Collected, device_name: str | None) -> Profile:

@@ -71,6 +71,8 @@ class TraceEvents:
                     raise refused from None
             except RecursionError:
                 raise self._error("nested too deeply") from None
+            except ValueError:  # Python converts none of more than 4,300 digits
+                raise self._error("a number is too long") from None
             else:
                 if end < len(self._text) or not self._more():  # a number may go on
                     self._at = end

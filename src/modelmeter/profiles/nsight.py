@@ -6,7 +6,6 @@ What nsys says before and after the table is passed over.
 """
 
 import csv
-import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, NoReturn, TextIO
@@ -19,6 +18,7 @@ COMMAND: Final = "nsys stats --report cuda_gpu_kern_sum --format csv --output . 
 _TIME: Final = re.compile(r"Total Time ?\((ns|nsec|us|usec|ms|msec|s|sec)\)")
 _NANOSECONDS: Final = {"n": 1, "u": 1_000, "m": 1_000_000, "s": 1_000_000_000}
 _NAMES: Final = ("Name", "Operation")
+_MOST: Final = 1e15  # eleven days of nanoseconds: more is no measurement, and exact in a float up to here
 _SAID: Final = re.compile(r"\s*(Processing|Generating|Exporting|Generated|NOTICE|SKIPPED|WARNING|Using|\*\*|\[\d)")
 
 
@@ -100,8 +100,8 @@ def _number(cell: str, column: str, place: str) -> float:
         value = float(cell.replace(",", ""))
     except ValueError:
         _refuse(place, f"{column} is {cell[:40]!r}, no number")
-    if not math.isfinite(value) or value < 0:
-        _refuse(place, f"{column} is {cell[:40]!r}: times and counts are 0 or more")
+    if not 0 <= value < _MOST:
+        _refuse(place, f"{column} is {cell[:40]!r}: times and counts are from 0 to {_MOST:g}")
     return value
 
 

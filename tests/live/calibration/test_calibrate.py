@@ -151,11 +151,12 @@ def test_a_cuda_graph_needs_cuda(stages):
         stages.decode_graph(1, 20, 2)
 
 
-def test_the_host_without_transformers(monkeypatch, device):
-    def none():
+@pytest.mark.parametrize("check", ["check_transformers", "check_import"])  # none, or one that is broken
+def test_the_host_without_transformers(monkeypatch, device, check):
+    def none(*_):
         raise ModelMeterError("no transformers")
 
-    monkeypatch.setattr(host, "check_transformers", none)
+    monkeypatch.setattr(host, check, none)
     found = host_time(CPUClock(), device, {}, None, repeats=3)
     assert found.measured_on == "one linear module"
     assert 0 < found.low <= found.seconds <= found.high
