@@ -29,8 +29,8 @@ from modelmeter.live.calibration.clock import clock_of, keep_memory
 from modelmeter.live.calibration.rates import find_device
 from modelmeter.live.calibration.stages import StageRun, Stages
 from modelmeter.live.calibration.write import write_device_file
+from modelmeter.live.reference.adapter import ExpertsRun
 from modelmeter.live.reference.choose import quietly
-from modelmeter.live.reference.transformers5 import ExpertsRun
 from modelmeter.live.verification.real_run import SMALL
 from modelmeter.models.deepseek_ocr.config import (
     ClipConfig,

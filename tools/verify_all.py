@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from modelmeter.live.reference.choose import ExpertsRun
+from modelmeter.live.reference.adapter import ExpertsRun
 from modelmeter.live.reference.transformers5 import UnlimitedOcr
 from modelmeter.live.verification.verify import Point, verify
 from modelmeter.models.deepseek_ocr.config import (

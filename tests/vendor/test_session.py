@@ -144,3 +144,15 @@ def test_folders_that_cannot_be_run(small_weights: Path, small_checkpoint: Path,
 def test_random_weights_need_another_transformers() -> None:
     with pytest.raises(ModelMeterError, match=r"random weights needs transformers 5\.23 or newer, not 4\.46"):
         DeepSeekOCRSession.from_config()
+
+
+@pytest.mark.parametrize("name", ["page", "tiles"])
+def test_pixels_that_add_up_to_nothing(session: DeepSeekOCRSession, name: str) -> None:
+    """Half black, half white: the vendor's code takes it for no picture."""
+    inputs = session.synthetic_inputs(CONTEXT, views=TILED)
+    assert inputs.images is not None
+    views = torch.ones_like(getattr(inputs.images, name))
+    views[..., : views.shape[-1] // 2] = -1
+    half = attrs.evolve(inputs, images=attrs.evolve(inputs.images, **{name: views}))
+    with pytest.raises(ModelMeterError, match="pixels add up to 0"):
+        session.start(half)

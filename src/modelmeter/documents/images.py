@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 _WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274  # TIFF 6.0 tags; the last is EXIF's too
 _QUARTER_TURNS: Final = (5, 6, 7, 8)  # orientations that swap width and height (EXIF 2.32, 4.6.4)
-# What Pillow's header readers raise on damaged data
-_DAMAGE: Final = (
+DAMAGE: Final = (
     *(EOFError, IndexError, KeyError, MemoryError, OSError, OverflowError, SyntaxError, TypeError, ValueError),
     *(struct.error, zlib.error),
 )
+"""What Pillow raises on damaged data, of headers and of pixels."""
 
 
 def read_image(path: Path, kind: str) -> Iterator[Page | PageError]:
@@ -57,7 +57,7 @@ def _picture(path: Path, kind: str, file: BinaryIO) -> Page | PageError:
             page = _page(path, 1, image.size, _orientation(image), path.name)
     except DecompressionBombError:  # of the WebP reader, which would reserve memory for all pixels
         return PageError(str(path), "the picture has too many pixels: scale it down")
-    except _DAMAGE as error:
+    except DAMAGE as error:
         return _damaged(path, kind, error)
     return _cut_short(path, kind) if cut and isinstance(page, Page) else page
 
@@ -75,7 +75,7 @@ def _frames(path: Path, file: BinaryIO) -> Iterator[Page | PageError]:
                 page = _frame(image, path, number, file)
         except EOFError:  # past the last frame
             return
-        except _DAMAGE as error:
+        except DAMAGE as error:
             yield _damaged(path, f"TIFF frame {number}", error)
             return
         yield page
@@ -113,7 +113,7 @@ def _orientation(image: "ImageFile") -> object:
 
     try:
         return Image.getexif(image).get(_ORIENTATION)  # not image.getexif(): PNG's may decode the picture
-    except _DAMAGE:
+    except DAMAGE:
         return None
 
 

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from modelmeter.live.session.result import RunResult
     from modelmeter.live.session.session import DeepSeekOCRSession
     from modelmeter.live.shadow.hooks import hooked
-    from modelmeter.live.shadow.shadow import Shadow
-    from modelmeter.live.shadow.stage import analytic_stage, current_stage
-    from modelmeter.live.shadow.stats import (
-        AnalyticRunStats,
+    from modelmeter.live.shadow.process import (
         get_analytic_run_stats,
         reset_analytic_run_stats,
         write_analytic_run_stats,
     )
+    from modelmeter.live.shadow.shadow import Shadow
+    from modelmeter.live.shadow.stage import analytic_stage, current_stage
+    from modelmeter.live.shadow.stats import AnalyticRunStats
 
 _HOMES: Final = {
     "AnalyticRunStats": "shadow.stats",
@@ -36,12 +36,12 @@ _HOMES: Final = {
     "Shadow": "shadow.shadow",
     "analytic_stage": "shadow.stage",
     "current_stage": "shadow.stage",
-    "get_analytic_run_stats": "shadow.stats",
+    "get_analytic_run_stats": "shadow.process",
     "hooked": "shadow.hooks",
     "record": "recording.record",
     "record_call": "recording.record",
-    "reset_analytic_run_stats": "shadow.stats",
-    "write_analytic_run_stats": "shadow.stats",
+    "reset_analytic_run_stats": "shadow.process",
+    "write_analytic_run_stats": "shadow.process",
 }
 """Each public name and the module it lives in: loaded when it is asked for, as some need transformers and some not."""
 

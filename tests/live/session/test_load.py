@@ -108,6 +108,40 @@ def test_choices_that_are_not_there(wrong: dict[str, Any], said: str) -> None:
         DeepSeekOCRSession.from_config(SMALL, **wrong)
 
 
+def test_seeds_of_64_bits() -> None:
+    with pytest.raises(ModelMeterError, match="seed must be at most"):
+        DeepSeekOCRSession.from_config(SMALL, seed=2**64)
+
+
+def test_a_device_as_torch_has_it() -> None:
+    assert load.session_device(torch.device("cpu")) == torch.device("cpu")
+    for none in (None, 3, torch.device("meta")):
+        with pytest.raises(ModelMeterError, match="is not here: choose"):
+            load.session_device(none)  # type: ignore[arg-type]
+
+
+def test_other_devices_keep_their_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.manual_seed` would set that of every CUDA device."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    DeepSeekOCRSession.from_config(SMALL, layers=1)
+    assert seeded == []
+
+
+def test_grouped_heads(session: DeepSeekOCRSession, quick: dict[str, Any]) -> None:
+    """transformers' eager attention does not repeat keys and values; torch's kernel takes them as they are."""
+    config = attrs.evolve(SMALL, decoder=attrs.evolve(SMALL.decoder, num_key_value_heads=2))
+    with pytest.raises(
+        ModelMeterError, match="no eager attention of 4 heads on 2 key-value heads: take attention='flash'"
+    ):
+        DeepSeekOCRSession.from_config(config)
+    own = DeepSeekOCRSession.from_config(config, attention="flash")
+    result = own.run(own.synthetic_inputs(20, batch_size=2), 3, hooks=True, **quick)
+    assert result.kv_cache_bytes == 2 * 22 * 2 * 4 * (2 * 64) * 2  # batch, tokens, k and v, layers, heads x width, bf16
+    assert result.stats is not None
+    assert sum(step.kv_cache_bytes for step in result.stats.decoder_steps[-4:]) == result.kv_cache_bytes
+
+
 def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -239,6 +273,15 @@ def test_the_vendors_folder_needs_its_transformers() -> None:
 
 def test_trust_changes_nothing_where_no_code_comes(saved: Path) -> None:
     assert DeepSeekOCRSession.from_local(saved, trust_remote_code=True).points.implementation == "transformers"
+
+
+def test_the_tokenizer_is_looked_at_before_loading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from modelmeter.live.session import transformers_body
+
+    (folder / "tokenizer.json").write_text("{")
+    monkeypatch.setattr(transformers_body, "local_body", lambda *_, **__: pytest.fail("the model was loaded"))
+    with pytest.raises(ModelMeterError, match="the tokenizer in"):
+        DeepSeekOCRSession.from_local(folder)
 
 
 def test_the_room_is_looked_at_before_loading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,31 @@ def test_what_is_no_source(page: Any) -> None:
         open_page(page)
 
 
+def test_pictures_that_pillow_holds(tmp_path: Path) -> None:
+    """Decoded late: a file that is cut short, one that is closed; and a palette that Pillow warns of."""
+    halves().save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-30])
+    closed = Image.open(tmp_path / "whole.png")
+    closed.close()
+    with Image.open(tmp_path / "cut.png") as cut:
+        for broken in (cut, closed):
+            with pytest.raises(ModelMeterError, match="pixels of the picture cannot be read"):
+                open_page(broken)
+    palette = halves().quantize(2)
+    palette.info["transparency"] = b"\x00\xff"
+    assert open_page(palette).mode == "RGB"
+
+
+def test_the_error_is_that_of_the_page_asked_for(tmp_path: Path) -> None:
+    """All three are too large at such a resolution."""
+    file = tmp_path / "three.pdf"
+    page = Image.new("RGB", (20, 20))
+    page.save(file, save_all=True, append_images=[page, page], resolution=72)
+    for number in (1, 2, 3):
+        with pytest.raises(ModelMeterError, match=f"page {number} is .* lower the dpi"):
+            open_page((file, number), dpi=1e6)
+
+
 def test_a_picture_without_pixels() -> None:
     with pytest.raises(ModelMeterError, match="0 x 5 pixels"):
         open_page(Image.new("RGB", (0, 5)))

@@ -83,6 +83,32 @@ def test_a_broken_tokenizer(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"version": "9.0", "added_tokens": [], "model": {}}',
+        b'{"version": "1.0", "added_tokens": [], "model": {"type": "Nope"}}',
+        b"5",
+        b"[]",
+    ],
+)
+def test_a_tokenizer_of_another_kind(tmp_path: Path, content: bytes) -> None:
+    """Sound JSON that is no tokenizer: the library raises what it likes, of the class Exception, too."""
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    with pytest.raises(ModelMeterError, match=r"the tokenizer in .* cannot be loaded"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_token_beyond_the_vocabulary(session: DeepSeekOCRSession, folder: Path) -> None:
+    """A tokenizer of another model: on CUDA the look-up would break the device for the process."""
+    tokenizer = load_tokenizer(folder)
+    tokenizer.add_tokens([f"word{number}" for number in range(600)])
+    own = DeepSeekOCRSession(session.body, tokenizer)
+    with pytest.raises(ModelMeterError, match="the model has 512"):
+        own.prepare_inputs(Image.new("RGB", (64, 64)), mode="tiny", prompt="<image> word599")
+
+
 def test_random_text() -> None:
     """Of the length asked for, BOS included, and without the image token's id."""
     ids = random_ids(5, 300, image_token=3, vocab_size=9)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 
@@ -109,6 +110,27 @@ def test_a_run_stops_when_every_sequence_has(session: DeepSeekOCRSession, quick:
     assert session.run(inputs, 8, stop=(never,), **quick).stop_reason == "length"
 
 
+@pytest.mark.parametrize("stop", [5, None, "7", [None], [1.5], [-1], [True]])
+def test_what_is_no_token_to_stop_at(session: DeepSeekOCRSession, quick: dict[str, Any], stop: Any) -> None:
+    with pytest.raises(ModelMeterError, match="stop must be"):
+        session.run(session.synthetic_inputs(5), 2, stop=stop, **quick)
+
+
+def test_experts_are_observed_by_a_shadow(session: DeepSeekOCRSession) -> None:
+    with pytest.raises(ModelMeterError, match="observe_experts goes with a shadow"):
+        session.start(session.synthetic_inputs(5), observe_experts=True)
+
+
+def test_inputs_of_another_model(session: DeepSeekOCRSession, quick: dict[str, Any]) -> None:
+    inputs = session.synthetic_inputs(40, views=TILED)
+    assert inputs.images is not None
+    half = attrs.evolve(inputs, images=attrs.evolve(inputs.images, page=inputs.images.page.half()))
+    with pytest.raises(ModelMeterError, match=r"pixels are torch\.float16, the model computes in torch\.bfloat16"):
+        session.run(half, 2, **quick)
+    with pytest.raises(ModelMeterError, match="token id 512, the model has 512"):
+        session.run(attrs.evolve(inputs, ids=inputs.ids.clamp(max=510) + 2), 2, **quick)
+
+
 def test_positions_end(session: DeepSeekOCRSession, quick: dict[str, Any]) -> None:
     most = SMALL.decoder.max_position_embeddings
     with pytest.raises(ModelMeterError, match=f"{most + 1} tokens are more than the model's {most} positions"):
@@ -201,6 +223,9 @@ def test_logits_that_are_no_numbers(session: DeepSeekOCRSession, quick: dict[str
             with pytest.raises(BadLogits, match=f"logits of the {where} are no numbers.*bfloat16: check the weights"):
                 go(run, 1)
             assert run.result(complete=False).generated_tokens == at - 1
+            if at > 1:  # an error in a pass is no end, whoever asks
+                result = run.result()
+                assert (result.complete, result.stop_reason) == (False, "interrupted")
     finally:
         handle.remove()
 

@@ -3,11 +3,15 @@
 from typing import Any
 
 import pytest
+import torch
 from support.shadow_runs import CONTEXT, STEPS, Ran, conventions_of, run, small_model
 from torch import nn
 
 from modelmeter.live.reference.hook_points import hook_points
 from modelmeter.live.shadow.aggregate import aggregate
+from modelmeter.live.shadow.hooks import hooked
+from modelmeter.live.shadow.shadow import Shadow
+from modelmeter.live.shadow.stats import AnalyticRunStats
 from modelmeter.live.verification.real_run import SMALL
 
 DECODER = SMALL.decoder
@@ -76,3 +80,24 @@ def test_nobody_watches_unless_asked() -> None:
     stats = run(small_model(), conventions_of(), steps=1).stats
     assert all(step.experts_hit is None for step in stats.decoder_steps)
     assert aggregate(stats).experts == ()
+
+
+def test_a_pass_that_broke_off_leaves_no_experts_to_the_next() -> None:
+    """Layer 2 fails between its router and its end: what it reached is not layer 0's, which is dense."""
+    model: Any = small_model()
+    points = hook_points(model)
+    shadow = Shadow(SMALL, conventions_of(), stats=AnalyticRunStats())
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("broken")
+
+    ids = torch.arange(5)[None]
+    with torch.no_grad(), hooked(model, shadow, experts=True):
+        broken = model.model.language_model.layers[2].mlp.experts.register_forward_pre_hook(fail)
+        with pytest.raises(RuntimeError, match="broken"):
+            model(input_ids=ids)
+        broken.remove()
+        model(input_ids=ids)
+    seen = [(step.layer_idx, step.experts_hit is not None) for step in shadow.stats.decoder_steps]
+    sparse = [router is not None for router in points.routers]
+    assert seen == [*enumerate(sparse[:2]), *enumerate(sparse)]

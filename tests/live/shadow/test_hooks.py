@@ -224,6 +224,27 @@ def test_tiles_whose_grid_nobody_said(model: Any) -> None:
     assert len(shadow.stats.vision_steps) == 2 * 3
 
 
+def test_a_flush_that_fails_records_nothing() -> None:
+    """The device says too late what it cannot: what was seen is recorded once, by the next flush."""
+
+    class Hit:
+        works = False
+
+        def __int__(self) -> int:
+            if not self.works:
+                raise RuntimeError("the device is lost")
+            return 3
+
+    shadow, hit = shadow_of(), Hit()
+    shadow.saw_layer(0, (1, 4, SMALL.decoder.hidden_size), None)
+    shadow.saw_layer(1, (1, 4, SMALL.decoder.hidden_size), None, hit)
+    with pytest.raises(RuntimeError, match="lost"):
+        shadow.flush()
+    assert shadow.stats.decoder_steps == []
+    hit.works = True
+    assert [step.experts_hit for step in shadow.flush().decoder_steps] == [None, 3]
+
+
 def test_flushing_twice_records_once(model: Any) -> None:
     shadow = shadow_of()
     with torch.no_grad(), hooked(model, shadow):

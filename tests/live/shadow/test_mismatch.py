@@ -43,10 +43,12 @@ def count(module: torch.nn.Module) -> str:
         (decoder(mlp_layer_types=("sparse", *FOUR[1:])), r"layers\.0 has a dense MLP.*says a sparse one"),
         (decoder(intermediate_size=640), r"layers\.0 has 655,872 parameters.*says 754,176"),
         (decoder(n_routed_experts=8), r"layers\.1 has .* parameters"),
+        (decoder(num_experts_per_tok=2), r"layers\.1\.mlp\.gate has 3 experts a token.*says 2:"),
+        (decoder(vocab_size=100), r"lm_head has 131,072 parameters.*says 25,600"),  # 512 * 256, 100 * 256
         (attrs.evolve(SMALL, sam=attrs.evolve(SAM, window_size=7)), r"sam_encoder has .* parameters"),
         (attrs.evolve(SMALL, clip=attrs.evolve(CLIP, layers=3)), r"vision_encoder has .* parameters"),
     ],
-    ids=["layers", "dense", "sparse", "width", "experts", "windows", "blocks"],
+    ids=["layers", "dense", "sparse", "width", "experts", "top k", "vocabulary", "windows", "blocks"],
 )
 def test_what_modules_show_before_they_run(config: DeepseekOCRConfig, says: str) -> None:
     """Layer 0: 4 * 256 * 256 of attention, 3 * 256 * 512 (or 640) of the MLP, 2 * 256 of norms."""
@@ -54,6 +56,15 @@ def test_what_modules_show_before_they_run(config: DeepseekOCRConfig, says: str)
     with pytest.raises(ModelMeterError, match=says), hooked(model, shadow_of(config)):
         pass
     assert not any(layer._forward_hooks for layer in hook_points(model).layers)
+
+
+def test_a_head_that_is_the_embedding_has_no_weights_of_its_own() -> None:
+    tied = decoder(tie_word_embeddings=True)
+    shadow = shadow_of(tied)
+    model = build(config_like(tied))
+    with torch.no_grad(), hooked(model, shadow):
+        model(input_ids=torch.arange(3)[None], logits_to_keep=1)
+    assert len(shadow.stats.decoder_steps) == len(FOUR)
 
 
 def test_the_counts_are_the_real_ones() -> None:
@@ -142,3 +153,6 @@ def test_conventions_without_elementwise_flops() -> None:
 def test_names_that_no_adapter_knows() -> None:
     with pytest.raises(ModelMeterError, match="hook_points"), hooked(torch.nn.Linear(2, 2), shadow_of()):
         pass
+    many = torch.nn.Sequential(*[torch.nn.Linear(1, 1) for _ in range(1000)])
+    with pytest.raises(ModelMeterError, match=r"Found 0, 1, .*, 23 and 976 more: give"):
+        hook_points(many)

@@ -100,3 +100,13 @@ def test_seconds_of_what_is_not_there(ran: Ran) -> None:
 def test_nothing_observed() -> None:
     with pytest.raises(ModelMeterError, match=r"run under hooked\(\), then flush\(\)"):
         observed_report(AnalyticRunStats(), [PAGE])
+
+
+def test_image_tokens_of_a_file_are_a_number_or_nothing(report: AnalyticModelReport) -> None:
+    data = json.loads(to_json(report))
+    data["observed"]["pages"][0]["image_tokens"] = None
+    read = from_json(json.dumps(data))
+    assert read.observed is not None and read.observed.pages[0].image_tokens is None
+    data["observed"]["pages"][0]["image_tokens"] = -5
+    with pytest.raises(ModelMeterError, match="image_tokens must be an int of at least 0, not -5"):
+        from_json(json.dumps(data))

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -48,8 +49,9 @@ def test_tasks_have_stages_of_their_own() -> None:
     assert asyncio.run(both()) == ["prefill", "decode"]
 
 
-def test_an_empty_name_is_none() -> None:
-    with pytest.raises(ModelMeterError, match="analytic_stage"), analytic_stage(""):
+@pytest.mark.parametrize("name", ["", None])
+def test_an_empty_name_is_none(name: Any) -> None:
+    with pytest.raises(ModelMeterError, match="analytic_stage"), analytic_stage(name):
         pass
 
 
@@ -57,8 +59,8 @@ def test_all_but_the_hooks_uses_nothing_of_torch() -> None:
     """An empty module stands for torch, which the package asks for."""
     code = (
         "import sys, types; sys.modules['torch'] = types.ModuleType('torch');"
-        "from modelmeter.live.shadow import aggregate, export, report, shadow, stage, stats;"
-        "assert stats.get_analytic_run_stats().decoder_steps == []"
+        "from modelmeter.live.shadow import aggregate, export, process, report, shadow, stage;"
+        "assert process.get_analytic_run_stats().decoder_steps == []"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -9,13 +9,9 @@ import pytest
 
 from modelmeter import ModelMeterError
 from modelmeter.core.cost import Cost, StageCost
+from modelmeter.live.shadow.process import get_analytic_run_stats, reset_analytic_run_stats, write_analytic_run_stats
 from modelmeter.live.shadow.records import EXACT
-from modelmeter.live.shadow.stats import (
-    AnalyticRunStats,
-    get_analytic_run_stats,
-    reset_analytic_run_stats,
-    write_analytic_run_stats,
-)
+from modelmeter.live.shadow.stats import AnalyticRunStats
 
 COST = StageCost(
     cost=Cost(

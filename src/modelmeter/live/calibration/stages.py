@@ -11,7 +11,7 @@ import torch
 from modelmeter.live.calibration.clock import Clock, Timing
 from modelmeter.live.calibration.graph import captured, check_same
 from modelmeter.live.recording.caches import cached_tensors
-from modelmeter.live.reference.choose import ExpertsRun
+from modelmeter.live.reference.adapter import ExpertsRun
 from modelmeter.live.reference.transformers5 import SDPA_OR_EAGER, build, config_like, routers_of
 from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 from torch import nn
@@ -23,6 +23,9 @@ Quantity: TypeAlias = Literal[
     "saved_bytes",
 ]
 """What is compared."""
+ExpertsRun: TypeAlias = Literal["eager", "batched_mm", "grouped_mm"]
+"""How transformers 5 runs the routed experts: a loop ("eager"), or one product for all."""
+EXPERTS_RUN: Final[tuple[ExpertsRun, ...]] = ("eager", "batched_mm", "grouped_mm")
 
 
 @attrs.frozen

@@ -8,17 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.live.installed import check_import
-from modelmeter.live.reference.adapter import Adapter
+from modelmeter.live.reference.adapter import EXPERTS_RUN, Adapter
 from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
 from modelmeter.nn.attention import ATTENTION_KINDS
 
-ExpertsRun: TypeAlias = Literal["eager", "batched_mm", "grouped_mm"]
-"""How transformers 5 runs the routed experts: a loop ("eager"), or one product for all."""
-EXPERTS_RUN: Final[tuple[ExpertsRun, ...]] = ("eager", "batched_mm", "grouped_mm")
 _NEEDED: Final = (5, 23)
 
 

@@ -1,7 +1,6 @@
 """Where hooks stand in a real model: SAM, CLIP, the projector, the decoder layers and their routers, by any adapter's
 names."""
 
-from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -12,13 +11,17 @@ from modelmeter.core.errors import ModelMeterError
 
 @attrs.frozen(kw_only=True)
 class Names:
-    """Module paths of one implementation; `router` is relative to a decoder layer, and only in layers with experts."""
+    """Module paths of one implementation; `router` is relative to a decoder layer, and only in layers with experts.
+
+    `head` is looked at, not hooked, where there is one.
+    """
 
     sam: str
     clip: str
     projector: str
     layers: str
     router: str = "mlp.gate"
+    head: str = "lm_head"
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -37,11 +40,12 @@ IMPLEMENTATIONS: Final = {
         layers="model.language_model.layers",
     ),
 }
+_MOST_FOUND: Final = 24  # names in an error
 
 
 @attrs.frozen(kw_only=True)
 class HookPoints:
-    """The modules of a real model that hooks are put on; `routers` has None for a layer without experts."""
+    """The modules of a real model that hooks are put on, and its head; `routers` has None where no experts are."""
 
     implementation: str
     names: Names
@@ -50,6 +54,7 @@ class HookPoints:
     projector: nn.Module
     layers: tuple[nn.Module, ...]
     routers: tuple[nn.Module | None, ...]
+    head: nn.Module | None = None
 
 
 def hook_points(model: nn.Module) -> HookPoints:
@@ -64,7 +69,7 @@ def hook_points(model: nn.Module) -> HookPoints:
     wanted = "; ".join(f"{name}: {', '.join(names.paths)}" for name, names in IMPLEMENTATIONS.items())
     raise ModelMeterError(
         f"hook_points() knows no model with the modules of {type(model).__name__}. Looked for {wanted}. "
-        f"Found {', '.join(_top(modules)) or 'no modules'}: give a DeepSeek-OCR of the vendor's code or of transformers"
+        f"Found {_top(modules) or 'no modules'}: give a DeepSeek-OCR of the vendor's code or of transformers"
     )
 
 
@@ -81,9 +86,12 @@ def _points(modules: dict[str, nn.Module], implementation: str, names: Names) ->
         projector=modules[names.projector],
         layers=layers,
         routers=routers,
+        head=modules.get(names.head),
     )
 
 
-def _top(modules: dict[str, nn.Module]) -> Iterator[str]:
-    """Paths of at most two names."""
-    return (path for path in modules if path and path.count(".") < 2)
+def _top(modules: dict[str, nn.Module]) -> str:
+    """Paths of at most two names, the first of them."""
+    paths = [path for path in modules if path and path.count(".") < 2]
+    more = len(paths) - _MOST_FOUND
+    return ", ".join(paths[:_MOST_FOUND]) + (f" and {more} more" if more > 0 else "")

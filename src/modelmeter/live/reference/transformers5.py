@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import DynamicCache, UnlimitedOcrConfig, UnlimitedOcrForConditionalGeneration
 from transformers.models.unlimited_ocr.modeling_unlimited_ocr import UnlimitedOcrTextTopkRouter
 
-from modelmeter.live.reference.adapter import Call, Quantity
-from modelmeter.live.reference.choose import ExpertsRun
+from modelmeter.core.errors import ModelMeterError
+from modelmeter.live.reference.adapter import Call, ExpertsRun, Quantity
 from modelmeter.live.reference.datafree import DataFree, balanced_experts, outputs_replaced
 from modelmeter.live.reference.names import from_transformers
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
@@ -192,7 +192,17 @@ def build(
 
 
 def choose_attention(config: UnlimitedOcrConfig, attention: str) -> None:
-    """The attention ("eager", "sdpa") of every part, before a model is made of `config`."""
+    """The attention ("eager", "sdpa") of every part, before a model is made of `config`.
+
+    Raises `ModelMeterError` for an eager one of grouped heads: transformers' (5.23) does not repeat keys and values.
+    """
+    text: Any = config.text_config
+    heads, shared = text.num_attention_heads, text.num_key_value_heads
+    if attention == "eager" and heads != shared:
+        raise ModelMeterError(
+            f"transformers' UnlimitedOcr has no eager attention of {heads} heads on {shared} key-value heads: "
+            "take attention='flash' (--attention flash)"
+        )
     vision: Any = config.vision_config
     parts: tuple[Any, ...] = (config, config.text_config, vision, vision.sam_config, vision.encoder_config)
     for part in parts:

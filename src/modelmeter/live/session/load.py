@@ -10,11 +10,12 @@ import torch
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.precision import Precision
-from modelmeter.live.reference.choose import EXPERTS_RUN, ExpertsRun, check_choice, check_transformers
+from modelmeter.live.reference.adapter import EXPERTS_RUN, ExpertsRun
+from modelmeter.live.reference.choose import check_choice, check_transformers
 from modelmeter.live.reference.vendor_load import checked_device, checked_folder
 from modelmeter.live.session.body import Body
 from modelmeter.live.session.checkpoint import checkpoint_dtype
-from modelmeter.live.session.inputs import whole
+from modelmeter.live.session.inputs import MOST_SEED, whole
 from modelmeter.live.session.memory import check_host_room, check_room
 from modelmeter.live.session.prompt import load_tokenizer
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig, Implementation
@@ -37,7 +38,7 @@ def random_model(
     config: DeepseekOCRConfig | None,
     *,
     seed: int,
-    device: str,
+    device: str | torch.device,
     dtype: str,
     attention: AttentionKind,
     experts: ExpertsRun,
@@ -48,19 +49,18 @@ def random_model(
     check_choice("experts", experts, EXPERTS_RUN)
     kind, where = _dtype(dtype), session_device(device)
     cut = first_layers(config or DeepseekOCRConfig(), layers)
+    number = whole(seed, "seed", least=0, most=MOST_SEED)
     check_transformers(package="'transformers>=5.23'", what="a session with random weights")
     from modelmeter.live.session.transformers_body import random_body
 
     _check_modest_run(cut, "transformers", attention, where, kind)
-    return random_body(
-        cut, seed=whole(seed, "seed", least=0), device=where, dtype=kind, attention=attention, experts=experts
-    )
+    return random_body(cut, seed=number, device=where, dtype=kind, attention=attention, experts=experts)
 
 
 def local_model(
     path: str | PathLike[str],
     *,
-    device: str,
+    device: str | torch.device,
     dtype: str | None,
     attention: AttentionKind,
     experts: ExpertsRun | None,
@@ -80,22 +80,24 @@ def local_model(
     config = DeepseekOCRConfig.from_hf(folder)
     stored = checkpoint_dtype(folder)
     kind = _dtype(dtype) if dtype is not None else (stored if stored in DTYPES.values() else torch.bfloat16)
+    tokenizer = load_tokenizer(folder)
     _check_modest_run(config, "transformers" if ours else "vendor", attention, where, kind, on_host_first=True)
     chosen: dict[str, Any] = {"device": where, "dtype": kind, "attention": attention}
     if ours:
         from modelmeter.live.session.transformers_body import local_body
 
-        return local_body(folder, config, experts=experts or "eager", **chosen), load_tokenizer(folder)
+        return local_body(folder, config, experts=experts or "eager", **chosen), tokenizer
     from modelmeter.live.session.vendor_body import vendor_body
 
-    return vendor_body(folder, config, **chosen), load_tokenizer(folder)
+    return vendor_body(folder, config, **chosen), tokenizer
 
 
-def session_device(device: str) -> torch.device:
+def session_device(device: str | torch.device) -> torch.device:
     """The device of a name, with its number. Raises `ModelMeterError` where there is none."""
-    checked_device(device)
+    name = str(device)
+    checked_device(name)
     try:
-        found = torch.device(device)
+        found = torch.device(name)
     except RuntimeError:
         raise ModelMeterError(f"device {device!r} is no device: give cpu, cuda or cuda:0") from None
     if found.type != "cuda":

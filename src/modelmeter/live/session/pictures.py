@@ -1,6 +1,8 @@
 """A page as an upright RGB picture: from a picture file, a page of a PDF, or what is a picture already."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -9,14 +11,13 @@ from PIL import Image, ImageOps
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.documents import MAX_PIXELS, Page, PageError, read_pages
+from modelmeter.documents.images import DAMAGE
 from modelmeter.documents.pdf import POINTS_PER_INCH
 
 PageSource: TypeAlias = "str | PathLike[str] | tuple[str | PathLike[str], int] | Page | Image.Image"
 """A picture's or PDF's path (its first page), a path and a page number from 1, a page that was read, or a picture."""
 
 _HEAD: Final = 1024  # bytes in which a PDF says that it is one, as documents.reader has it
-_DAMAGE: Final = (EOFError, IndexError, MemoryError, OSError, OverflowError, SyntaxError, TypeError, ValueError)
-"""What Pillow raises while it decodes damaged pixels."""
 
 
 def open_page(page: PageSource, *, dpi: float = 144.0) -> Image.Image:
@@ -26,7 +27,8 @@ def open_page(page: PageSource, *, dpi: float = 144.0) -> Image.Image:
     is none, holds no such page or no readable picture, and for more pixels than Pillow reads.
     """
     if isinstance(page, Image.Image):
-        return _upright(page, "the picture")
+        with _decoding("the picture"):
+            return _upright(page, "the picture")
     source, number = _source(page)
     found = _page(source, number, dpi)
     if _is_pdf(source):
@@ -57,16 +59,18 @@ def _source(page: Any) -> tuple[Path, int]:
 
 def _page(source: Path, number: int, dpi: float) -> Page:
     """Page `number` by its size, which is checked before any pixel is decoded."""
-    error: PageError | None = None
+    reached, error = 0, None
     for page in read_pages([source], dpi=dpi):
         if isinstance(page, PageError):
-            error = page
+            reached, error = reached + 1, page  # or more: damaged pages in a row are one error
+            if reached >= number:
+                break
         elif page.number == number:
             return page
-        elif page.number < number:
-            error = None  # of pages before this one: not of the one that is wanted
-        else:
+        elif page.number > number:
             break
+        else:
+            reached, error = page.number, None  # errors of pages before it are not of the one that is wanted
     if error is not None:
         raise ModelMeterError(f"prepare_inputs(): {error}")
     raise ModelMeterError(f"prepare_inputs(): {source} has no page {number}: pages count from 1")
@@ -78,15 +82,23 @@ def _is_pdf(source: Path) -> bool:
 
 
 def _decoded(source: Path, number: int) -> Image.Image:
+    with _decoding(str(source)), Image.open(source) as image:
+        image.seek(number - 1)
+        return _upright(image, str(source))
+
+
+@contextmanager
+def _decoding(what: str) -> Iterator[None]:
+    """While this runs, pixels are decoded: Pillow's warnings are dropped, its errors are one line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit is twice lower for a warning: sizes are checked
-            with Image.open(source) as image:
-                image.seek(number - 1)
-                return _upright(image, str(source))
-    except _DAMAGE as error:
+            yield
+    except ModelMeterError:
+        raise
+    except DAMAGE as error:
         raise ModelMeterError(
-            f"prepare_inputs(): the pixels of {source} cannot be read ({error}): save or download it again"
+            f"prepare_inputs(): the pixels of {what} cannot be read ({error}): save or download it again"
         ) from error
 
 

@@ -18,6 +18,8 @@ BOS: Final = 0
 IMAGE_TOKEN: Final = 128815
 """The id of `<image>` in the released tokenizer (`image_token_id` in the vendor's `infer`)."""
 _FILES: Final = ("tokenizer.json", "tokenizer_config.json")
+_UNREADABLE: Final = (AttributeError, ImportError, KeyError, OSError, TypeError, ValueError)
+"""What transformers raises for files that hold something else than they should."""
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -30,7 +32,9 @@ def load_tokenizer(folder: Path) -> Any:
     auto: Any = import_module("transformers")
     try:
         return auto.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ImportError, KeyError, OSError, TypeError, ValueError) as error:
+    except Exception as error:  # the class itself is what the tokenizers library raises, from Rust
+        if type(error) is not Exception and not isinstance(error, _UNREADABLE):
+            raise
         cause = " ".join(str(error).split())
         raise ModelMeterError(
             f"the tokenizer in {folder} cannot be loaded ({cause}): download {' and '.join(_FILES)} again, or remove "

@@ -21,7 +21,8 @@ class RunResult:
     together. `decode` is a step, of all sequences; `decode_steps` are the steps in order, seconds. None where nothing
     of it was finished, or there are no images. `peak_memory_bytes` is of the whole run: on CUDA what torch's allocator
     held at most, weights included; on Linux without CUDA the process's largest resident set; None elsewhere.
-    `kv_cache_bytes` are measured on the cache's tensors. `complete` is False where the run was cut short.
+    `kv_cache_bytes` are measured on the cache's tensors. `text` is that of the first sequence. `complete` is False
+    where the run was cut short.
     """
 
     batch_size: int

@@ -12,7 +12,7 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.live.calibration.clock import Timing
 from modelmeter.live.reference.hook_points import HookPoints
 from modelmeter.live.session.body import Body
-from modelmeter.live.session.inputs import PreparedInputs
+from modelmeter.live.session.inputs import PreparedInputs, whole
 from modelmeter.live.session.memory import PeakMemory
 from modelmeter.live.session.result import RunResult, StopReason
 from modelmeter.live.session.stopwatch import VISION, PartClock, named_range, ranges_of, synchronise
@@ -57,11 +57,11 @@ class Run:
         self.repeats = repeats
         self._body, self._points, self._text = body, points, text
         self._shadow, self._observe_experts = shadow, observe_experts
-        self._stop = frozenset(stop)
+        self._stop = _token_ids(stop)
         self._hooks = ExitStack()
         self._ranges = ranges_of(body.device)
         self._peak = PeakMemory(body.device)
-        self._over = False
+        self._over = self._broken = False
         self._cache: Any = None
         self._next: torch.Tensor | None = None
         self._ids: list[list[int]] = [[] for _ in range(inputs.batch_size)]
@@ -117,10 +117,14 @@ class Run:
             return self._decode(self._next, self._cached, measured=True)
 
     def result(self, complete: bool = True) -> RunResult:
-        """What was finished; `complete=False` where the run was cut short. The run is over: its hooks are removed."""
+        """What was finished; `complete=False` where the run was cut short. The run is over: its hooks are removed.
+
+        After an error or an interruption in a pass it was, whatever is said.
+        """
         self._end()
         if complete and not self._prefills:
             raise ModelMeterError("result() needs a prefill: call prefill() first, or result(complete=False)")
+        complete = complete and not self._broken
         reason: StopReason = "interrupted"
         if complete or self.stopped:
             reason = "stop" if self.stopped else "length"
@@ -233,7 +237,7 @@ class Run:
             with self._placing():
                 yield
         except BaseException:
-            self._over = True
+            self._over = self._broken = True
             self.__exit__()
             raise
 
@@ -246,6 +250,13 @@ class Run:
         self._over = True
         self._cache = self._next = None
         self._hooks.close()
+
+
+def _token_ids(stop: Any) -> frozenset[int]:
+    """`stop` as a set. Raises `ModelMeterError` for what are no token ids."""
+    if not isinstance(stop, Collection):
+        raise ModelMeterError(f"stop must be token ids, such as session.stop_ids, not {stop!r}")
+    return frozenset(whole(token, "stop", least=0) for token in stop)
 
 
 def check_positions(body: Body, tokens: int) -> None:

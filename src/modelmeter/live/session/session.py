@@ -9,10 +9,10 @@ from torch import nn
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.precision import Precision
-from modelmeter.live.reference.choose import ExpertsRun
+from modelmeter.live.reference.adapter import ExpertsRun
 from modelmeter.live.reference.hook_points import HookPoints, hook_points
 from modelmeter.live.session.body import Body
-from modelmeter.live.session.inputs import Images, PreparedInputs, whole
+from modelmeter.live.session.inputs import MOST_SEED, Images, PreparedInputs, check_inputs, whole
 from modelmeter.live.session.load import local_model, precision_of, random_model
 from modelmeter.live.session.memory import Room, check_room
 from modelmeter.live.session.pictures import PageSource, open_page
@@ -49,7 +49,7 @@ class DeepSeekOCRSession:
         config: DeepseekOCRConfig | None = None,
         *,
         seed: int = 0,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         dtype: str = "bfloat16",
         attention: AttentionKind = "eager",
         experts: ExpertsRun = "eager",
@@ -73,7 +73,7 @@ class DeepSeekOCRSession:
         cls,
         path: str | PathLike[str],
         *,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         dtype: str | None = None,
         attention: AttentionKind = "eager",
         experts: ExpertsRun | None = None,
@@ -174,6 +174,7 @@ class DeepSeekOCRSession:
     ) -> PreparedInputs:
         """Random text of exactly `seq_len` tokens, the image tokens of `views` (pictures of noise) among them."""
         length, batch = whole(seq_len, "seq_len"), whole(batch_size, "batch_size")
+        seed = whole(seed, "seed", least=0, most=MOST_SEED)
         images, image_tokens = None, 0
         if views is not None:
             image_tokens = views.image_tokens
@@ -225,7 +226,10 @@ class DeepSeekOCRSession:
         `shadow` watches the last prefill and all decode steps, with `observe_experts` the routers, too, and is told of
         the inputs' views. `stop` are token ids: a run goes on until every sequence has met one.
         """
+        check_inputs(inputs, self.config.decoder.vocab_size, self.dtype)
         check_positions(self.body, inputs.context_len)
+        if observe_experts and shadow is None:
+            raise ModelMeterError("start(): observe_experts goes with a shadow: give shadow=session.shadow(), too")
         kind = self.device.type
         return Run(
             self.body,
@@ -274,7 +278,9 @@ class DeepSeekOCRSession:
     def _inputs(self, ids: list[list[int]], views: ViewPlan | None, images: Images | None) -> PreparedInputs:
         tokens = torch.tensor(ids, dtype=torch.long)
         places = tokens[0] == self.body.image_token
-        return PreparedInputs(ids=tokens, image_mask=places & (views is not None), images=images, views=views)
+        inputs = PreparedInputs(ids=tokens, image_mask=places & (views is not None), images=images, views=views)
+        check_inputs(inputs, self.config.decoder.vocab_size, self.dtype)
+        return inputs
 
     def _text(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))

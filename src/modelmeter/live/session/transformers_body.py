@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from transformers import DynamicCache, UnlimitedOcrConfig, UnlimitedOcrForConditionalGeneration
 
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.live.reference.choose import ExpertsRun, quietly
+from modelmeter.live.reference.adapter import ExpertsRun
+from modelmeter.live.reference.choose import quietly
 from modelmeter.live.reference.transformers5 import SDPA_OR_EAGER, build, choose_attention, choose_experts, config_like
 from modelmeter.live.reference.vendor_load import check_all_found, one_line
 from modelmeter.live.session.body import Placed
@@ -108,11 +109,13 @@ def random_body(
 ) -> TransformersBody:
     """Random weights as transformers initialises them, made on `device`: the same for a seed on one kind of device.
 
-    The random state of torch is as before afterwards.
+    The random state of torch is as before afterwards, that of other devices (which `torch.manual_seed` sets) too.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), device, quietly():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index].manual_seed(seed)
         model: Any = build(config_like(config), attention=SDPA_OR_EAGER[attention], experts=experts, dtype=dtype)
     image_token = config.decoder.vocab_size - 1  # the released id may be beyond a small vocabulary
     model.config.image_token_id = image_token

@@ -1,6 +1,6 @@
 """The vendor's checkpoint folder with data, run with its own code (transformers 4.46)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import attrs
 import torch
 import transformers
 
+from modelmeter.core.errors import ModelMeterError
 from modelmeter.live.reference.vendor_load import build
 from modelmeter.live.reference.vendor_running import StaysHere, flash_attention_here, silent
 from modelmeter.live.session.body import Placed
@@ -69,6 +70,7 @@ class VendorBody:
         page = images.page.to(self.device)
         tiles = torch.zeros_like(page) if images.tiles is None else images.tiles.to(self.device)
         pairs = list(zip(tiles.chunk(batch), page.chunk(batch), strict=True))
+        _check_are_seen(page.chunk(batch) if images.tiles is None else [view for pair in pairs for view in pair])
         places = inputs.image_mask.expand(batch, -1).to(self.device)
         grids = torch.tensor([inputs.views.grid] * batch)
         return Placed(
@@ -97,6 +99,18 @@ class VendorBody:
         found = self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **images)
         logits: torch.Tensor = found.logits[:, -1]
         return logits
+
+
+def _check_are_seen(views: Iterable[torch.Tensor]) -> None:
+    """Raises `ModelMeterError` for pixels that add up to 0, by which the vendor's code knows that there is no picture.
+
+    A page that is half black and half white would not be encoded; with such tiles its `forward` fails.
+    """
+    if any(view.sum().item() == 0 for view in views):
+        raise ModelMeterError(
+            "the vendor's code takes a page whose normalised pixels add up to 0 for none: give another mode, or "
+            "another picture"
+        )
 
 
 def vendor_body(

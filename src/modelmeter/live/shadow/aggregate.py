@@ -12,6 +12,7 @@ from modelmeter.live.shadow.stats import AnalyticRunStats
 
 Item = TypeVar("Item")
 Record: TypeAlias = DecoderStep | VisionStep
+PREFILL: Final = "prefill"
 NO_DOCUMENT: Final = ""
 """The document of what ran outside every document."""
 
@@ -118,8 +119,8 @@ def module_path(record: Record) -> str:
 
 
 def is_decode(step: DecoderStep | PassStep) -> bool:
-    """One token onto a cache that holds others."""
-    return step.token_count == 1 and step.kv_len > 1
+    """One token onto a cache that holds others; in a stage named prefill it is the last chunk of one."""
+    return step.token_count == 1 and step.kv_len > 1 and step.stage != PREFILL
 
 
 def _totals(

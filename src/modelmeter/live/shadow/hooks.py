@@ -53,22 +53,22 @@ def _hooks(points: HookPoints, shadow: Shadow, experts: bool) -> Iterator[tuple[
     yield points.sam, _vision_hook(shadow, "sam_model", 0)
     yield points.clip, _vision_hook(shadow, "vision_model", features)
     yield points.projector, _vision_hook(shadow, "projector", 0)
-    reached: list[torch.Tensor] = []
+    reached: dict[int, torch.Tensor] = {}  # by layer: what a pass that broke off left there is no other layer's
     where = 0 if points.implementation == "vendor" else -1
     for index, (layer, router) in enumerate(zip(points.layers, points.routers, strict=True)):
         if experts and router is not None:
-            yield router, _router_hook(reached, shadow.config.decoder.n_routed_experts, where)
+            yield router, _router_hook(reached, index, shadow.config.decoder.n_routed_experts, where)
         yield layer, _layer_hook(shadow, index, reached)
 
 
-def _layer_hook(shadow: Shadow, layer_idx: int, reached: list[torch.Tensor]) -> Hook:
+def _layer_hook(shadow: Shadow, layer_idx: int, reached: dict[int, torch.Tensor]) -> Hook:
     def hook(_layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Any) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]
         cache = kwargs.get("past_key_values")
         if cache is None:
             cache = kwargs.get("past_key_value")  # the name of transformers 4
         keys = None if cache is None else cached_keys(cache, layer_idx)
-        shadow.saw_layer(layer_idx, hidden.shape, keys, reached.pop() if reached else None)
+        shadow.saw_layer(layer_idx, hidden.shape, keys, reached.pop(layer_idx, None))
 
     return hook
 
@@ -81,10 +81,10 @@ def _vision_hook(shadow: Shadow, module: VisionModule, position: int) -> Hook:
     return hook
 
 
-def _router_hook(reached: list[torch.Tensor], experts: int, where: int) -> Hook:
+def _router_hook(reached: dict[int, torch.Tensor], layer_idx: int, experts: int, where: int) -> Hook:
     def hook(_router: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
         indices = output[where].reshape(-1)
         ones = torch.zeros(experts, dtype=torch.int32, device=indices.device)
-        reached.append(ones.index_fill_(0, indices, 1).sum())
+        reached[layer_idx] = ones.index_fill_(0, indices, 1).sum()
 
     return hook

@@ -13,7 +13,10 @@ from modelmeter.models.deepseek_ocr.views import ViewPlan
 
 
 class Pass(NamedTuple):
-    """A forward pass of `tokens` onto what makes `kv_len` keys, with the views of a page in each sequence or none."""
+    """A forward pass of `tokens` onto what makes `kv_len` keys, with the views of a page in each sequence or none.
+
+    Views are encoded in it, and their image tokens are among its tokens.
+    """
 
     batch: int
     tokens: int
@@ -74,7 +77,8 @@ class WholePasses:
         if asked.past:
             self._start_after(asked.past, asked.batch)
             model.extend_prefill(asked.tokens)
-            return model.get_forward_cost()
+            cost = model.get_forward_cost()
+            return cost if asked.views is None else self._with_page(cost, asked)
         model.start_prefill(asked.tokens, asked.batch, model.engine.new_cache(asked.batch))
         cost = model.get_forward_cost()
         if asked.views is None or asked.batch == 1 or not self._page_by_page:
@@ -85,6 +89,17 @@ class WholePasses:
             cost=cost.cost + together * -1 + apart,
             weights_bytes=cost.weights_bytes,
             activations_bytes=cost.activations_bytes,
+            kv_cache_bytes=cost.kv_cache_bytes,
+        )
+
+    def _with_page(self, cost: StageCost, asked: Pass) -> StageCost:
+        """`cost` of a pass of text, with what a page adds to one of as many tokens; that is the same onto any past."""
+        page = self._ask(Pass(asked.batch, asked.tokens, asked.tokens, asked.views))
+        text = self._ask(Pass(asked.batch, asked.tokens, asked.tokens))
+        return StageCost(
+            cost=cost.cost + page.cost + text.cost * -1,
+            weights_bytes=cost.weights_bytes,
+            activations_bytes=max(cost.activations_bytes, page.activations_bytes),
             kv_cache_bytes=cost.kv_cache_bytes,
         )
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.core.precision import Precision
+from modelmeter.live.shadow.process import get_analytic_run_stats
 from modelmeter.live.shadow.records import ViewKind, VisionModule
 from modelmeter.live.shadow.seen import Place, SeenPass, SeenVision
 from modelmeter.live.shadow.settle import Settler
 from modelmeter.live.shadow.stage import current_stage
-from modelmeter.live.shadow.stats import AnalyticRunStats, get_analytic_run_stats
+from modelmeter.live.shadow.stats import AnalyticRunStats
 from modelmeter.live.shadow.twin import Twin
 from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.views import ViewPlan

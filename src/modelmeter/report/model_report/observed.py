@@ -14,7 +14,7 @@ class ObservedPage:
     page: int | None = None
     batch_size: int = attrs.field(validator=checks.whole(1))
     prompt_tokens: int = attrs.field(validator=checks.whole())
-    image_tokens: int | None = None
+    image_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(checks.whole()))
     decode_tokens: int = attrs.field(validator=checks.whole())
 
 
