@@ -99,7 +99,8 @@ def test_what_is_done_survives_an_interruption(
     monkeypatch.setattr(scaling, "_run", interrupted)
     grid = tmp_path / "grid.yaml"
     grid.write_text("lengths: [400, 500]\n")
-    assert analyze("--grid", grid, "-o", tmp_path / "out").code != 0
+    done = analyze("--grid", grid, "-o", tmp_path / "out")
+    assert (done.code, done.err) == (130, f"modelmeter: interrupted: 1 of 2 points are in {tmp_path / 'out'}\n")
     data = valid((tmp_path / "out/static_analysis/scaling/scaling.json").read_text(encoding="utf-8"))
     assert ([point["length"] for point in data["points"]], data["complete"]) == ([400], False)
 

@@ -75,6 +75,9 @@ def test_json_on_standard_output_is_all_there_is(process, valid, trace):
     ("words", "said"),
     [
         (("600x620",), "needs both the page that was run and --device"),
+        (("--device-file", "a.toml"), "--device-file is for times: name a page and a --device"),
+        (("--execution", "graph"), "--execution is for times"),
+        (("--launch-overhead", "1e-6"), "--launch-overhead is for times"),
         (("--device", "h200"), "needs both the page that was run and --device"),
         (("600x620", "--device", "h200"), "--decode-tokens says how many"),
         (("600x620", "--device", "h2000"), "h2000"),

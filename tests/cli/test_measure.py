@@ -117,6 +117,7 @@ def test_a_skipped_length_is_said_on_standard_error(
     assert done.complaints[0].startswith("modelmeter: length 8000 is skipped: too little memory on cpu")
     data = json.loads((tmp_path / "measured_scaling.json").read_text(encoding="utf-8"))
     assert [each["seq_len_prefill"] for each in data["skipped"]] == [8000]
+    assert small(["8000"], "-o", tmp_path / "nothing").code == 1
 
 
 def test_ctrl_c_ends_with_130_and_one_line(small: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +220,7 @@ def test_the_order_is_free(program: Program, pair: tuple[Path, Path]) -> None:
         (["--allow-different", "conventions"], "--allow-different is for two results of one kind"),
         (["--top", "3"], "--top is for two results of one kind"),
         (["--execution", "graph"], "--execution is for times: name a --device"),
+        (["--launch-overhead", "1e-6"], "--launch-overhead is for times: name a --device"),
         (["--device", "h2000"], "h2000"),
         (["--device", "h200", "--execution", "quick"], "quick"),
         (["--threshold", "many"], "many"),
@@ -231,7 +233,9 @@ def test_options_that_cannot_be_are_one_line(
     assert line in refused("compare", *pair, *words)
 
 
-@pytest.mark.parametrize("words", [["--device", "h200"], ["--plot", "a.svg"], ["--execution", "graph"]])
+@pytest.mark.parametrize(
+    "words", [["--device", "h200"], ["--plot", "a.svg"], ["--execution", "graph"], ["--launch-overhead", "1e-6"]]
+)
 def test_options_of_the_pair_are_refused_elsewhere(
     refused: Callable[..., str], pair: tuple[Path, Path], words: list[str]
 ) -> None:

@@ -159,6 +159,7 @@ def test_measured_flops(program, tmp_path):
         (["prefill", "--device", "h200", "--execution", "fast"], "execution 'fast'"),
         (["seq-len", "--seq-lens", "a"], "--seq-lens: 'a' is no whole number"),
         (["seq-len", "--seq-lens", "5:1"], "'5:1' is no range"),
+        (["seq-len", "--seq-lens", "1:100000000000000"], "100,000,000,000,000 values, at most 1,000,000"),
         (["batch", "--page", "A4"], "--page 'A4': give WIDTHxHEIGHT"),
         (["kv-heads", "3"], "num_key_value_heads 3"),
         (["experts", "--measure-flops", "--context-len", "4"], "not over num_experts_per_tok"),

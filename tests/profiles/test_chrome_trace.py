@@ -126,17 +126,12 @@ def test_the_device_is_named(trace: Write) -> None:
     assert read_profile(trace(kernel(ADD, 1, 1, 1), deviceProperties=[])).device_name is None
 
 
-@pytest.mark.parametrize(
-    "field",
-    [{"ts": "soon"}, {"ts": None}, {"dur": "long"}, {"ts": True}]
-    + [
-        {"ts": 1e300},
-        {"ts": -1e300},
-        {"ts": 10**400},
-        {"dur": 10**400},
-        {"dur": 1e13},
-    ],  # beyond 64 bits of nanoseconds
-)
+NO_TIMES = [{"ts": "soon"}, {"ts": None}, {"dur": "long"}, {"ts": True}]
+BEYOND = [{"ts": 1e300}, {"ts": -1e300}, {"ts": 10**400}, {"dur": 10**400}, {"dur": 1e13}]
+"""What does not fit 64 bits of nanoseconds, alone or added up."""
+
+
+@pytest.mark.parametrize("field", [*NO_TIMES, *BEYOND])
 def test_a_time_that_is_none_names_the_event(trace: Write, field: dict[str, object]) -> None:
     with pytest.raises(ModelMeterError, match=r"complete event 2 .*microseconds") as refused:
         read_profile(trace(kernel(ADD, 1, 1, 1), {**kernel(ADD, 1, 1, 1), **field}))

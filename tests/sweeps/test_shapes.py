@@ -133,6 +133,8 @@ TOP = "schema: modelmeter.shapes/1\nshapes:\n"
         ("schema: modelmeter.shapes/2\nshapes: []", "has the schema 'modelmeter.shapes/2', this version"),
         ("schema: modelmeter.sweep/1\nshapes: []", "has the schema 'modelmeter.sweep/1', this version"),
         ("schema: [1\n", "is not YAML"),
+        ("schema: 2026-99-99\n", "is not YAML: month must be in"),
+        ("schema: !!bool 3\n", "is not YAML: '3'"),
         ("- 1\n- 2\n", "is no list of shapes: write `schema: modelmeter.shapes/1`"),
         ("", "is no list of shapes"),
         (b"\xff\xfe\x00", "neither YAML in UTF-8 nor SQLite"),

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelmeter.cli import options
-from modelmeter.cli.output import JsonOption, MarkdownOption, QuietOption, check_outputs, deliver, progress
+from modelmeter.cli.output import (
+    JsonOption,
+    MarkdownOption,
+    QuietOption,
+    check_outputs,
+    deliver,
+    interruptible,
+    progress,
+)
 
 if TYPE_CHECKING:
     from modelmeter.live.analyser.render import Result
@@ -68,7 +76,7 @@ def analyze_model(
     """
     outputs = {"json": json, "markdown": markdown}
     check_outputs(outputs, [str(name) for name in (page, config, grid) if name is not None])
-    with progress(quiet) as say:
+    with progress(quiet) as say, interruptible():
         from modelmeter.live.analyser.request import Request, run
 
         request = Request(

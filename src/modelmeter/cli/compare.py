@@ -49,6 +49,7 @@ def compare(
     device: DeviceOption = None,
     device_file: options.DeviceFileOption = None,
     execution: options.ExecutionOption = "eager",
+    launch_overhead: options.LaunchOption = None,
     plot: PlotOption = None,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
@@ -81,7 +82,9 @@ def compare(
     outputs = {"json": json, "markdown": markdown, "csv": csv}
     check_outputs({**outputs, "plot": None if plot is None else str(plot)}, [a, b])
     pair = scaling_pair(a, b)
-    scaling = ScalingOptions(device=device, device_file=device_file, execution=execution, plot=plot)
+    scaling = ScalingOptions(
+        device=device, device_file=device_file, execution=execution, launch_overhead=launch_overhead, plot=plot
+    )
     if pair is not None:
         refuse(
             {"--allow-different": bool(allow_different), "--top": top != 20}, "is for two results of one kind: drop it"

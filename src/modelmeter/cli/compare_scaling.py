@@ -24,12 +24,14 @@ class ScalingOptions:
     device: str | None
     device_file: list[Path] | None
     execution: str
+    launch_overhead: float | None
     plot: Path | None
 
     def refuse_all(self) -> None:
         """Raise `ModelMeterError` for one that is given where two other results are compared."""
         given = {"--device": self.device is not None, "--device-file": bool(self.device_file)}
         given |= {"--execution": self.execution != "eager", "--plot": self.plot is not None}
+        given |= {"--launch-overhead": self.launch_overhead is not None}
         refuse(given, "is for analytic_scaling.json beside measured_scaling.json: drop it")
 
 
@@ -44,9 +46,11 @@ def compare_pair(
     chosen = options.execution_of(scaling.execution)
     machine = None
     if scaling.device is not None:
-        machine = machine_of(scaling.device, *(scaling.device_file or ()), execution=chosen)
+        given_files, host = scaling.device_file or (), scaling.launch_overhead
+        machine = machine_of(scaling.device, *given_files, execution=chosen, host_seconds=host)
     else:
         given = {"--execution": chosen != "eager", "--device-file": bool(scaling.device_file)}
+        given |= {"--launch-overhead": scaling.launch_overhead is not None}
         refuse(given, "is for times: name a --device")
     found = compare_scaling(
         files,

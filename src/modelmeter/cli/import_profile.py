@@ -6,6 +6,7 @@ import typer
 
 from modelmeter.cli import options
 from modelmeter.cli.output import JsonOption, MarkdownOption, QuietOption, check_outputs, deliver
+from modelmeter.cli.sweep.common import refuse
 from modelmeter.core.errors import ModelMeterError
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ def import_profile(
         )
     elif page is not None or device is not None:
         raise ModelMeterError("a prediction needs both the page that was run and --device: name them, or neither")
+    else:
+        given = {"--device-file": bool(device_file), "--execution": execution != "eager"}
+        refuse(given | {"--launch-overhead": launch_overhead is not None}, "is for times: name a page and a --device")
     _deliver(run(file, expected, stage=stage, runs=runs, decode_tokens=decode_tokens), outputs, quiet)
 
 

@@ -8,11 +8,10 @@ from typing import Annotated, TypeAlias
 import typer
 
 from modelmeter.cli import options
-from modelmeter.cli.output import QuietOption, complain, progress
+from modelmeter.cli.output import QuietOption, complain, interruptible, progress
 from modelmeter.cli.sweep.values import whole_numbers
 
 ListOption: TypeAlias = list[str] | None
-INTERRUPTED = 130  # 128 and SIGINT, as shells say it
 
 
 def measure(
@@ -45,7 +44,8 @@ def measure(
     """Run a real model over lengths of the prompt: times and counted FLOPs of prefill and decode (modelmeter[live]).
 
     DIR/measured_scaling.json is written after each length. A command that was interrupted goes on where it was; lengths
-    that are there already are not measured again. What does not fit the memory is skipped.
+    that are there already are not measured again. What does not fit the memory is skipped; exit code 1 where
+    nothing is left.
 
     Examples:
 
@@ -58,43 +58,41 @@ def measure(
         modelmeter compare scaling measured --device h200
     """
     lengths = whole_numbers("--seq-lens", [*(seq_lens or ()), *(more or ())])
-    with progress(quiet) as say:
-        try:
-            from modelmeter.live.measuring.measure import measure_scaling
-            from modelmeter.live.measuring.request import MeasureRequest
-            from modelmeter.live.running.request import ModelChoice
+    with progress(quiet) as say, interruptible():
+        from modelmeter.live.measuring.measure import measure_scaling
+        from modelmeter.live.measuring.request import MeasureRequest
+        from modelmeter.live.running.request import ModelChoice
 
-            found = measure_scaling(
-                ModelChoice(
-                    model_path=model_path,
-                    trust_remote_code=trust_remote_code,
-                    random_weights=random_weights,
-                    layers=layers,
-                    config=config,
-                    device=device,
-                    dtype=dtype,
-                    attention=attention,
-                    experts=experts,
-                ),
-                MeasureRequest(
-                    seq_lens=tuple(lengths),
-                    decode_steps=decode_steps,
-                    batch_size=batch_size,
-                    flops=flops,
-                    warm_up=warm_up,
-                    repeats=repeats,
-                ),
-                output,
-                replace=replace,
-                command=shlex.join(["modelmeter", *sys.argv[1:]]),
-                say=say,
-                warn=lambda line: complain([line]),
-            )
-        except KeyboardInterrupt as stopped:
-            complain([stopped if stopped.args else "interrupted"])
-            raise typer.Exit(INTERRUPTED) from None
+        found = measure_scaling(
+            ModelChoice(
+                model_path=model_path,
+                trust_remote_code=trust_remote_code,
+                random_weights=random_weights,
+                layers=layers,
+                config=config,
+                device=device,
+                dtype=dtype,
+                attention=attention,
+                experts=experts,
+            ),
+            MeasureRequest(
+                seq_lens=tuple(lengths),
+                decode_steps=decode_steps,
+                batch_size=batch_size,
+                flops=flops,
+                warm_up=warm_up,
+                repeats=repeats,
+            ),
+            output,
+            replace=replace,
+            command=shlex.join(["modelmeter", *sys.argv[1:]]),
+            say=say,
+            warn=lambda line: complain([line]),
+        )
     if not quiet:
         from modelmeter.live.measuring.render import print_measured
 
         print_measured(found)
         typer.echo(f"wrote {output}: measured_scaling.json", err=True)
+    if not found.points:
+        raise typer.Exit(1)

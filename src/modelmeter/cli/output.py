@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Final, TypeAlias, TypeVar
 
 import typer
 
@@ -17,8 +17,7 @@ JsonOption: TypeAlias = Annotated[
 ]
 MarkdownOption: TypeAlias = Annotated[str | None, typer.Option(metavar="FILE|-", help="Write the tables as Markdown.")]
 QuietOption: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print no table and no progress.")]
-
-
+INTERRUPTED: Final = 130  # 128 and SIGINT, as shells say it
 Result = TypeVar("Result")
 
 
@@ -70,6 +69,16 @@ def complain(messages: Iterable[object]) -> None:
     """One line on standard error for each."""
     for message in messages:
         typer.echo(f"modelmeter: {message}", err=True)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is one line on standard error, with what the interrupt says of what is kept, and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        complain([stopped if stopped.args else "interrupted"])
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ file, to the range on the device's own row. Without any kernel the operators of 
 from array import array
 from collections.abc import Callable
 from reprlib import repr as short
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +126,7 @@ class _Collected:
         return round(start * 1000), round(length * 1000)
 
 
-def _is_time(value: Any, most: float) -> bool:
+def _is_time(value: Any, most: float) -> TypeGuard[float]:
     return type(value) in (int, float) and -most < value < most
 
 

@@ -36,6 +36,9 @@ def _exchange(partial: Path, place: Path, *, replace: bool) -> None:
     try:
         partial.rename(place)
     except BaseException:
-        old.rename(place)
+        if not place.exists():  # else somebody else's folder is there by now, and stays
+            old.rename(place)
         raise
-    shutil.rmtree(old)
+    finally:
+        if place.exists():
+            shutil.rmtree(old, ignore_errors=True)

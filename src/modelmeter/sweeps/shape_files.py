@@ -58,6 +58,10 @@ def write_rows(rows: list[Row], path: Path) -> None:
         raise ModelMeterError(f"cannot write {path}: {error.strerror or error}: choose another file") from error
 
 
+NO_VALUES: Final = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What PyYAML raises beside `YAMLError` for texts that look like a date, a number or a tag and are none."""
+
+
 def _to_yaml(rows: list[Row]) -> bytes:
     import yaml
 
@@ -72,8 +76,8 @@ def _of_yaml(origin: str, content: bytes) -> list[Row]:
         data = yaml.safe_load(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ModelMeterError(f"{origin} is no list of shapes: neither YAML in UTF-8 nor SQLite") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())  # several lines
+    except (yaml.YAMLError, *NO_VALUES) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__  # several lines
         raise ModelMeterError(f"{origin} is no list of shapes: it is not YAML: {reason}") from error
     if not isinstance(data, dict):
         raise ModelMeterError(f"{origin} is no list of shapes: write `schema: {SCHEMA}` and below it `shapes:`")

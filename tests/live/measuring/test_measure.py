@@ -1,8 +1,10 @@
 """A measurement on disk: finished lengths are kept, never measured twice, and mixed with nothing else."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import attrs
@@ -12,9 +14,10 @@ from support.schema import validator_of
 
 from modelmeter import DeepseekOCRConfig
 from modelmeter.core.errors import ModelMeterError
-from modelmeter.live.measuring import measure
+from modelmeter.live.measuring import measure, store
 from modelmeter.live.measuring.measure import config_text, measure_scaling
 from modelmeter.live.measuring.request import MeasureRequest
+from modelmeter.live.measuring.store import Store
 from modelmeter.live.running.request import ModelChoice
 from modelmeter.live.running.run import Interrupted
 from modelmeter.live.session import memory
@@ -231,6 +234,29 @@ def test_two_runs_into_one_folder_lose_nothing(run: Measured, tmp_path: Path, mo
     found = run(8)
     assert found.lengths == read_measured(tmp_path / FILE).lengths == (8, 16)
     assert found.points[1] == others[0].points[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
+def test_nobody_writes_between_reading_and_writing(
+    run: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one store has read the file and is about to write it, another one begins to write length 16."""
+    first = run(8)
+    other = run(16, folder=tmp_path / "other")
+    writing = Thread(target=Store(tmp_path).write, args=(other,))
+
+    def reading(file: Path) -> MeasuredScaling:
+        found = read_measured(file)
+        if not writing.ident:
+            writing.start()
+            writing.join(0.2)  # without a lock it is done by then
+        return found
+
+    mine = Store(tmp_path)
+    monkeypatch.setattr(store, "read_measured", reading)
+    mine.write(first)
+    writing.join()
+    assert read_measured(tmp_path / FILE).lengths == (8, 16)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(

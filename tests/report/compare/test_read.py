@@ -81,7 +81,9 @@ def test_a_folder_stands_for_the_result_in_it(written, tmp_path, name):
 
 
 def test_a_folder_without_a_result(tmp_path):
-    with pytest.raises(ModelMeterError, match=r"is a folder without report\.json, sweep\.json or measured_scaling\.json: name"):
+    with pytest.raises(
+        ModelMeterError, match=r"is a folder without report\.json, sweep\.json or measured_scaling\.json: name"
+    ):
         read_result(tmp_path)
 
 

@@ -144,6 +144,8 @@ def test_folders_that_cannot_be_are_refused(tmp_path, monkeypatch):
     [
         ("report.json", b"{", "this is no JSON"),
         ("report.yaml", b"a: [", "this is no YAML"),
+        ("report.yaml", b"a: 2026-99-99", "this is no YAML: month must be in"),
+        ("report.yaml", b"[" * 5000, "this is no YAML"),
         ("report.json", b"\xff\xfe", "it is no text"),
         ("report.json", b'{"schema": "modelmeter.time/1"}', "schema 'modelmeter.time/1' where modelmeter.report/1"),
         ("other.txt", None, "No such file"),

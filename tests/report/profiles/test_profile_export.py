@@ -50,6 +50,16 @@ def test_data_is_valid(reports: dict[str, ProfileReport], validator: Draft202012
         validator.validate(data_of(report))
 
 
+def test_a_name_is_one_line_that_no_terminal_obeys(tmp_path: Path) -> None:
+    name = "kernel\x1b[31m\nred"
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps([{"ph": "X", "cat": "kernel", "name": name, "ts": 1, "dur": 5}]), encoding="utf-8")
+    report = import_profile(path)
+    for table in profile_tables(report)[2:]:
+        assert [row[0] for row in table.rows] == ["kernel\\x1b[31m\\nred"]
+    assert data_of(report)["kernels"][0]["name"] == name  # a file has it as it is
+
+
 def test_sums_of_kinds_stages_and_kernels_are_the_total(reports: dict[str, ProfileReport]) -> None:
     for report in reports.values():
         data = data_of(report)

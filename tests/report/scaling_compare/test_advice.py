@@ -14,7 +14,7 @@ from support.small import small_config
 from modelmeter import Conventions, DeepseekOCRConfig, DeepseekOCRModel
 from modelmeter.hardware.efficiency import Calibration
 from modelmeter.hardware.machine import Machine
-from modelmeter.report.scaling_compare.advice import matching, recommendation
+from modelmeter.report.scaling_compare.advice import matching, notes, recommendation
 from modelmeter.report.scaling_compare.causes import causes_of
 from modelmeter.report.scaling_compare.commands import commands, sweep_command
 
@@ -141,6 +141,24 @@ def test_slow_times_on_a_calibrated_device_ask_for_a_profile(compared: Compared)
 def test_faster_than_the_bound_is_another_device(compared: Compared) -> None:
     lines = at(compared, 1e-4)
     assert lines[0].startswith("prefill at 48 tokens was faster than the bound of made-up: it was measured on A chip")
+
+
+def test_what_predicted_times_rest_on_is_said(compared: Compared) -> None:
+    """A decode step of a small model is all launches: the host's seconds a kernel decide, and nobody measured them."""
+    found = compared(analytic(LAST), measured(LAST), machine=MACHINE)
+    (host,) = [line for line in notes(found) if "of the host a kernel" in line]
+    assert "5 us of the host a kernel, an assumption" in host and host.endswith("--launch-overhead sets it")
+    given = attrs.evolve(MACHINE, given_host_seconds=1e-6)
+    assert notes(compared(analytic(LAST), measured(LAST), machine=given))[0] == "eager: 1 us of the host a kernel"
+    assert notes(compared(analytic(LAST), measured(LAST))) == []
+
+
+def test_a_gpu_beside_times_of_a_cpu_is_said(compared: Compared) -> None:
+    theirs = measured(LAST)
+    on_gpu = attrs.evolve(theirs, device=attrs.evolve(theirs.device, torch_device="cuda:0"))
+    line = "careful: it was measured on cpu (A chip), made-up is another"
+    assert notes(compared(analytic(LAST), theirs, machine=MACHINE))[-1] == line
+    assert line not in notes(compared(analytic(LAST), on_gpu, machine=MACHINE))
 
 
 # Commands

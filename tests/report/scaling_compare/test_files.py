@@ -161,10 +161,10 @@ def test_what_an_analytic_file_lacks_is_named(pair: tuple[Path, Path], name: str
     assert refused(pair) == f"{pair[0]} has no {name}: make it anew with modelmeter sweep seq-len"
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, "9", None, True])
+@pytest.mark.parametrize("value", [-1, 1.5, "9", None, True, 10**30])
 def test_counts_are_whole_numbers(pair: tuple[Path, Path], value: Any) -> None:
     edited(pair[0], lambda data: data["points"][0]["prefill"].update(counted_flops=value))
-    assert f"({value!r} is no whole number of at least 0)" in refused(pair)
+    assert f"({value!r} is no whole number from 0 to 1e+30)" in refused(pair)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,10 @@ def test_counts_are_whole_numbers(pair: tuple[Path, Path], value: Any) -> None:
         ("time_ms", -1.0, "a measured time is positive"),
         ("time_ms", 0.0, "a measured time is positive"),
         ("time_ms", "9 ms", "is no float"),
-        ("flops", -1, "at least 0"),
+        ("time_ms", 1e300, "of some years at most"),
+        ("time_ms", 1e-320, "a measured time is positive"),
+        ("flops", -1, "from 0 to"),
+        ("flops", 10**400, "from 0 to"),
         ("flops", None, "not as counted says"),
         ("flops", 1.5, "1.5"),
     ],
@@ -183,6 +186,16 @@ def test_measured_numbers_that_cannot_be_are_named(
 ) -> None:
     edited(pair[1], lambda data: data["points"][1]["prefill"].update({place: value}))
     assert reason in refused(pair)
+
+
+def test_flops_per_token_are_those_of_the_steps(pair: tuple[Path, Path]) -> None:
+    edited(pair[1], lambda data: data["points"][0]["decode"].update(flops_per_token=1.0))
+    assert "flops_per_token at length 16 is not flops / decode_steps" in refused(pair)
+
+
+def test_quartiles_are_in_order(pair: tuple[Path, Path]) -> None:
+    edited(pair[1], lambda data: data["points"][0]["decode"]["spread"].update(first_quartile_ms=99.0))
+    assert "not in order" in refused(pair)
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999"])

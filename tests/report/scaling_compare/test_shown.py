@@ -84,7 +84,7 @@ def test_markdown_has_what_the_terminal_has_and_the_commands(found: ScalingCompa
     for words in ("lengths 128", "lengths 256", "length 64: too little memory", "was not finished"):
         assert words in printed and words in text
     for command in scaling_comparison_data(found)["commands"]:
-        assert f"\n{command}\n" in text
+        assert f"\n{command}\n" in text and f"to run it again: {command}\n" in printed
     assert ("Counted FLOPs" in text) is found.measured.counted
     assert ("MFU" in text) is (found.machine is not None)
     assert ("calibrated |" in text) is (found.machine is not None and found.machine.calibration is not None)

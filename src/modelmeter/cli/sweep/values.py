@@ -8,6 +8,8 @@ from modelmeter.core.errors import ModelMeterError
 
 _RANGE = re.compile(r"(\d{1,18}):(\d{1,18})(?::(\d{1,18}))?", re.ASCII)
 _WORDS = {"true": True, "false": False}
+_MOST = 1_000_000
+"""Values of a range: no study is of more, and a memory has an end."""
 
 
 def values_of(name: str, texts: Iterable[str]) -> list[Any]:
@@ -47,7 +49,10 @@ def _range(name: str, text: str) -> range:
     first, last, step = (int(part or 1) for part in match.groups()) if match else (0, 0, 0)
     if match is None or step == 0 or last < first:
         raise ModelMeterError(f"{name}: {text!r} is no range: give FIRST:LAST or FIRST:LAST:STEP")
-    return range(first, last + 1, step)
+    values = range(first, last + 1, step)
+    if len(values) > _MOST:
+        raise ModelMeterError(f"{name}: {text!r} has {len(values):,} values, at most {_MOST:,}: give a longer STEP")
+    return values
 
 
 def _value(name: str, text: str) -> Any:

@@ -1,5 +1,6 @@
 """The points of a scaling analysis, read from a small YAML file."""
 
+import re
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,7 @@ from modelmeter.live.verification.points import MOST_SEQUENCES, MOST_STEPS, MOST
 
 KEYS: Final = {"lengths": MOST_TOKENS, "decode_steps": MOST_STEPS, "batches": MOST_SEQUENCES}
 """What a grid file may hold, and the largest value of each."""
+_WHOLE: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 EXAMPLE: Final = "lengths: [256, 512], decode_steps: [1], batches: [1]"
 
 
@@ -53,31 +55,50 @@ def read_grid(file: str | PathLike[str]) -> Grid:
     import yaml
 
     try:
-        data = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        # Nodes alone: made into values, some texts (a date of month 13) are errors of many kinds.
+        node = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise ModelMeterError(f"cannot read {file}: {error.strerror}: name a YAML file with a grid") from error
     except UnicodeDecodeError as error:
         raise ModelMeterError(f"{file} is no text: name a YAML file with a grid, {EXAMPLE}") from error
     except yaml.YAMLError as error:
         raise ModelMeterError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise ModelMeterError(f"{file} is nested too deeply for a grid: write {EXAMPLE}") from None
     try:
-        return _grid(data)
+        return _grid(node)
     except ModelMeterError as error:
         raise ModelMeterError(f"{file}: {error}") from error
 
 
-def _grid(data: Any) -> Grid:
-    if not isinstance(data, dict):
+def _grid(node: Any) -> Grid:
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
         raise ModelMeterError(f"a grid is a mapping of lists: write {EXAMPLE}")
-    unknown = [str(name) for name in data if name not in KEYS]
-    if unknown:
-        raise ModelMeterError(f"unknown {', '.join(unknown)}: a grid has {', '.join(KEYS)}")
-    if "lengths" not in data:
+    found: dict[str, tuple[int, ...]] = {}
+    for key, values in node.value:
+        name = _text(key)
+        if name not in KEYS:
+            raise ModelMeterError(f"unknown {name}: a grid has {', '.join(KEYS)}")
+        if name in found:
+            raise ModelMeterError(f"{name} is there twice: give all its values at once")
+        if not isinstance(values, yaml.SequenceNode):
+            raise ModelMeterError(f"{name} is {_text(values)}: give a list of whole numbers, {EXAMPLE}")
+        found[name] = tuple(_whole(name, _text(value)) for value in values.value)
+    if "lengths" not in found:
         raise ModelMeterError(f"a grid needs lengths: write {EXAMPLE}")
-    for name, values in data.items():
-        if not isinstance(values, list):
-            raise ModelMeterError(f"{name} is {values!r}: give a list of whole numbers, {EXAMPLE}")
-        if any(type(value) is not int for value in values):  # True is an int, too
-            wrong = next(value for value in values if type(value) is not int)
-            raise ModelMeterError(f"{name} has {wrong!r}: give whole numbers, {EXAMPLE}")
-    return Grid(**data)
+    return Grid(**found)
+
+
+def _text(node: Any) -> str:
+    """What stands in the file, of a list or mapping only that it is one."""
+    import yaml
+
+    return " ".join(str(node.value).split())[:40] if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+
+
+def _whole(name: str, text: str) -> int:
+    if not _WHOLE.fullmatch(text):
+        raise ModelMeterError(f"{name} has {text}: give whole numbers, {EXAMPLE}")
+    return int(text)

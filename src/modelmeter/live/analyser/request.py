@@ -81,10 +81,17 @@ def _scale(request: Request, say: Say) -> StaticScaling:
         return _analyser(request, say).scaling(grid, say=say)
     check_place(output, scaling=True)
 
-    def keep(done: StaticScaling) -> None:
-        write_scaling(done, output)
+    kept = 0
 
-    return _analyser(request, say).scaling(grid, keep, say)
+    def keep(done: StaticScaling) -> None:
+        nonlocal kept
+        write_scaling(done, output)
+        kept = len(done.points)
+
+    try:
+        return _analyser(request, say).scaling(grid, keep, say)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted: {kept} of {grid.size} points are in {output}") from None
 
 
 def _analyser(request: Request, say: Say) -> DeepseekOCRStaticAnalyzer:

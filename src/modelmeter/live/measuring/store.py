@@ -1,6 +1,10 @@
 """The file of a measurement: written after every point, whole, and gone on with."""
 
+import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from modelmeter.report.scaling_compare.measured import (
     to_json,
 )
 
+_ELSEWHERE = "choose another folder"
 _REMEDY = "--replace measures anew, or choose another folder"
 
 
@@ -46,10 +51,11 @@ class Store:
 
         `config` is the text of the configuration, for a model that is not the released one.
         """
-        joined = self._joined(found)
-        if config is not None:
-            write_text(self.file.with_name(CONFIG), config)
-        write_text(self.file, to_json(joined))
+        with _locked(self.file.parent):
+            joined = self._joined(found)
+            if config is not None:
+                write_text(self.file.with_name(CONFIG), config, remedy=_ELSEWHERE)
+            write_text(self.file, to_json(joined), remedy=_ELSEWHERE)
         self._replace = False
         return joined
 
@@ -72,6 +78,23 @@ class Store:
             if point.seq_len_prefill not in mine.lengths:
                 mine = with_more(mine, point=point)
         return mine
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """No other measurement writes between our reading and writing, where the system has such locks."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with ExitStack() as stack:
+        with suppress(OSError):  # a network's file system may have none; of a folder that cannot be, writing tells
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def with_more(

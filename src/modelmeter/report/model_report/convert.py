@@ -27,6 +27,7 @@ from modelmeter.report.model_report.data import (
     StageTiming,
     TimeMetrics,
 )
+from modelmeter.sweeps.shape_files import NO_VALUES
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -102,8 +103,9 @@ def from_yaml(text: str) -> AnalyticModelReport:
     loader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ and not _SURROGATE.search(text) else yaml.SafeLoader
     try:
         data = yaml.load(text, Loader=loader)  # both are safe loaders
-    except yaml.YAMLError as error:
-        raise ModelMeterError(f"report: this is no YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, *NO_VALUES) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelMeterError(f"report: this is no YAML: {reason}") from error
     return from_data(data)
 
 

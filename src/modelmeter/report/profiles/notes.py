@@ -13,7 +13,7 @@ def heading(report: ProfileReport) -> str:
     """One line: the file, what it holds, and the page it is compared with."""
     profile, expected = report.profile, report.expected
     things = "kernels and copies" if profile.runs_on == "gpu" else "operators"
-    device = "" if profile.device_name is None else f" of {profile.device_name}"
+    device = "" if profile.device_name is None else f" of {one_line(profile.device_name)}"
     line = f"{one_line(profile.source)}: {_TOOLS[profile.tool]}{device}, {profile.total.launches:,} {things} in "
     line += units.seconds(profile.total.seconds)
     if expected is None:

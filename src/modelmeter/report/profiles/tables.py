@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
+from modelmeter.documents.pages import one_line
 from modelmeter.profiles.kinds import KINDS
 from modelmeter.profiles.prediction import Predicted
 from modelmeter.profiles.profile import KernelTime, Total
@@ -116,7 +117,7 @@ def _listed(report: ProfileReport, title: str, kernels: Sequence[KernelTime]) ->
     cores = {True: "yes", False: "no", None: ""}
     rows = [
         (
-            kernel.name if len(kernel.name) <= WIDEST else kernel.name[: WIDEST - 3] + "...",
+            _shown(kernel.name),
             kernel.kind,
             kernel.stage,
             cores[kernel.tensor_cores],
@@ -128,6 +129,12 @@ def _listed(report: ProfileReport, title: str, kernels: Sequence[KernelTime]) ->
     ]
     columns = ("name", "kind", "stage", "tensor cores", "launches", "time", "share")
     return Table(title=title, columns=columns, rows=tuple(rows), text_columns=4)
+
+
+def _shown(name: str) -> str:
+    """A name that fits its cell: on one line, without what a terminal would obey."""
+    line = one_line(name)
+    return line if len(line) <= WIDEST else line[: WIDEST - 3] + "..."
 
 
 def _word(report: ProfileReport) -> str:

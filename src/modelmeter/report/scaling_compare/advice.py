@@ -8,6 +8,8 @@ from modelmeter.report.compare.words import percent, share, value_text
 from modelmeter.report.scaling_compare.causes import Causes, causes_of
 from modelmeter.report.scaling_compare.commands import not_in_command, sweep_command
 from modelmeter.report.scaling_compare.compare import ScalingComparison, StagePair
+from modelmeter.report.scaling_compare.predict import PRECISIONS
+from modelmeter.report.timing.notes import machine_notes
 
 _SLIGHT = Fraction(1, 100)
 """A convention that moves less than this share of the difference is no cause of it."""
@@ -33,6 +35,17 @@ def matching(found: ScalingComparison) -> list[str]:
     if python_only:
         lines.append(f"that command cannot say {', '.join(python_only)}: DeepseekOCRModel.from_config() can")
     return lines
+
+
+def notes(found: ScalingComparison) -> list[str]:
+    """What predicted times rest on; nothing where none are."""
+    if found.machine is None:
+        return []
+    device, measured = found.machine.device, found.measured.device
+    lines = machine_notes(found.machine, PRECISIONS[found.measured.dtype])
+    if (device.kind == "cpu") == (measured.torch_device == "cpu"):
+        return lines
+    return [*lines, f"careful: it was measured on {measured.torch_device} ({measured.name}), {device.name} is another"]
 
 
 def _flops(found: ScalingComparison) -> list[str]:

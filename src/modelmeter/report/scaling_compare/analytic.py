@@ -1,6 +1,7 @@
 """What the comparison takes from `analytic_scaling.json` (schema `modelmeter.scaling/1`)."""
 
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, Final
 
 import attrs
@@ -8,7 +9,7 @@ import attrs
 from modelmeter.core.errors import ModelMeterError
 from modelmeter.models.deepseek_ocr.config import Conventions, make_conventions
 from modelmeter.report.compare.read import load
-from modelmeter.report.scaling_compare.measured import check_schema
+from modelmeter.report.scaling_compare.measured import MOST, check_schema
 from modelmeter.report.study.scaling import SCHEMA
 
 FILE: Final = "analytic_scaling.json"
@@ -88,8 +89,8 @@ def _point(point: Any) -> AnalyticPoint:
 
 
 def _count(value: Any, least: int) -> int:
-    if type(value) is not int or value < least:
-        raise ValueError(f"{value!r} is no whole number of at least {least}")
+    if type(value) is not int or not least <= value < MOST:
+        raise ValueError(f"{short(value)} is no whole number from {least} to {MOST:g}")
     return value
 
 

@@ -11,7 +11,7 @@ import attrs
 from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
 from modelmeter.hardware.page_time import LEVELS
 from modelmeter.report.compare.compare import as_float
-from modelmeter.report.scaling_compare.advice import recommendation
+from modelmeter.report.scaling_compare.advice import notes, recommendation
 from modelmeter.report.scaling_compare.commands import commands
 from modelmeter.report.scaling_compare.compare import STAGES, ScalingComparison, StagePair, Statistics
 
@@ -60,6 +60,7 @@ def scaling_comparison_data(found: ScalingComparison) -> dict[str, Any]:
         "only_measured": list(found.only_measured),
         "skipped": [attrs.asdict(each) for each in found.measured.skipped],
         "recommendation": recommendation(found),
+        "notes": notes(found),
         "commands": commands(found),
     }
 

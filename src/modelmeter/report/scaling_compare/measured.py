@@ -1,8 +1,8 @@
 """What `measured_scaling.json` holds (schema `modelmeter.measured-scaling/1`), written and read. Needs no torch."""
 
 import json
-import math
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, Final
 
 import attrs
@@ -19,17 +19,20 @@ CONFIG: Final = "measured_config.json"
 """Beside it: the configuration in a form that `--config` takes, where it is not the released one."""
 _RESULTS: Final = ("points", "skipped", "complete", "command")
 """What a measurement adds to its circumstances."""
+_SHORTEST, _LONGEST = 1e-9, 1e12  # milliseconds: a picosecond, 32 years
+MOST: Final = 10**30
+"""Above every count there is, and far from what a float holds."""
 
 
-def _seconds(instance: Any, attribute: "attrs.Attribute[float]", value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ModelMeterError(f"{attribute.name} is {value}: a measured time is positive")
+def _time(instance: Any, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not _SHORTEST < value < _LONGEST:
+        raise ModelMeterError(f"{attribute.name} is {value}: a measured time is positive, and of some years at most")
 
 
 def _count(least: int) -> Any:
     def check(instance: Any, attribute: "attrs.Attribute[int | None]", value: int | None) -> None:
-        if value is not None and value < least:
-            raise ModelMeterError(f"{attribute.name} is {value}: it is at least {least}")
+        if value is not None and not least <= value < MOST:
+            raise ModelMeterError(f"{attribute.name} is {short(value)}: it is from {least} to {MOST:g}")
 
     return attrs.field(validator=check)
 
@@ -38,11 +41,15 @@ def _count(least: int) -> Any:
 class Spread:
     """Lowest, quartiles and highest of `repeats` measurements, milliseconds."""
 
-    low_ms: float = attrs.field(validator=_seconds)
-    first_quartile_ms: float = attrs.field(validator=_seconds)
-    third_quartile_ms: float = attrs.field(validator=_seconds)
-    high_ms: float = attrs.field(validator=_seconds)
+    low_ms: float = attrs.field(validator=_time)
+    first_quartile_ms: float = attrs.field(validator=_time)
+    third_quartile_ms: float = attrs.field(validator=_time)
+    high_ms: float = attrs.field(validator=_time)
     repeats: int = _count(1)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.low_ms <= self.first_quartile_ms <= self.third_quartile_ms <= self.high_ms:
+            raise ModelMeterError("a spread's low, quartiles and high are not in order")
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +57,7 @@ class MeasuredPrefill:
     """Prefill of a batch: counted FLOPs (None: they were not counted), and the median time."""
 
     flops: int | None = _count(0)
-    time_ms: float = attrs.field(validator=_seconds)
+    time_ms: float = attrs.field(validator=_time)
     spread: Spread
 
 
@@ -60,7 +67,7 @@ class MeasuredDecode:
 
     flops: int | None = _count(0)
     flops_per_token: float | None
-    time_ms_per_token: float = attrs.field(validator=_seconds)
+    time_ms_per_token: float = attrs.field(validator=_time)
     spread: Spread
 
 
@@ -135,8 +142,13 @@ class MeasuredScaling:
         if len(set(lengths)) != len(lengths):
             raise ModelMeterError("points: a length is there twice")
         for point in self.points:
-            if (None in (point.prefill.flops, point.decode.flops, point.decode.flops_per_token)) is self.counted:
+            decode = point.decode
+            if (None in (point.prefill.flops, decode.flops, decode.flops_per_token)) is self.counted:
                 raise ModelMeterError(f"points: flops at length {point.seq_len_prefill} are not as counted says")
+            if decode.flops is not None and decode.flops_per_token != decode.flops / self.decode_steps:
+                raise ModelMeterError(
+                    f"points: flops_per_token at length {point.seq_len_prefill} is not flops / decode_steps"
+                )
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from modelmeter.models.deepseek_ocr.config import Conventions, DeepseekOCRConfig
 from modelmeter.models.deepseek_ocr.model import DeepseekOCRModel
 from modelmeter.report.scaling_compare.measured import MeasuredScaling
 
-_PRECISIONS: Mapping[str, Precision] = {"bfloat16": Precision(), "float16": Precision(weights="fp16")}
+PRECISIONS: Mapping[str, Precision] = {"bfloat16": Precision(), "float16": Precision(weights="fp16")}
 """By torch's names: the analytic model has one 16-bit float."""
 
 
@@ -43,7 +43,7 @@ class Predictor:
 
     def __init__(self, measured: MeasuredScaling, machine: Machine) -> None:
         conventions = attrs.asdict(measured.conventions)
-        precision = _PRECISIONS[measured.dtype]
+        precision = PRECISIONS[measured.dtype]
         self.machine = machine
         self._model = DeepseekOCRModel.from_config(measured.config, precision=precision, **conventions)
         self._batch, self._steps = measured.batch_size, measured.decode_steps

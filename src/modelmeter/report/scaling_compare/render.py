@@ -9,7 +9,7 @@ from modelmeter.hardware.page_time import LEVELS
 from modelmeter.report import units
 from modelmeter.report.compare.words import change, percent, share
 from modelmeter.report.grid import Table, console_for, escape, markdown_table, print_line, print_table
-from modelmeter.report.scaling_compare.advice import findings, matching
+from modelmeter.report.scaling_compare.advice import findings, matching, notes
 from modelmeter.report.scaling_compare.commands import commands
 from modelmeter.report.scaling_compare.compare import STAGES, ScalingComparison, StagePair, Statistics
 from modelmeter.report.scaling_compare.export import stage_data
@@ -26,7 +26,9 @@ def print_scaling(found: ScalingComparison, console: "Console | None" = None) ->
     for table in tables(found):
         print_table(console, table)
     console.print()
-    for line in (*lengths(found), *findings(found)):
+    above = matching(found)  # the command of the analytic side, where the settings differ
+    again = [f"to run it again: {each}" for each in commands(found) if not any(each in line for line in above)]
+    for line in (*notes(found), *again, *lengths(found), *findings(found)):
         print_line(console, line)
 
 
@@ -35,6 +37,9 @@ def to_markdown(found: ScalingComparison) -> str:
     lines = ["# Predicted and measured scaling", "", *[f"- {escape(line)}" for line in heading(found)], ""]
     for table in tables(found):
         lines += [f"## {escape(table.title)}", "", *markdown_table(table), ""]
+    rests_on = [f"- {escape(line)}" for line in notes(found)]
+    if rests_on:
+        lines += ["## What the predicted times rest on", "", *rests_on, ""]
     lines += ["## What to do", "", *[f"- {escape(line)}" for line in (*lengths(found), *findings(found))], ""]
     lines += ["## How to run it again", "", "```", *commands(found), "```"]
     return "\n".join(lines) + "\n"
