@@ -2,12 +2,14 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from modelmeter.cli.app import app
@@ -60,15 +62,27 @@ def test_several_pages_have_a_table_of_all(run: Callable[..., Any]) -> None:
     assert "decode, 6 steps" in rows_of(done.out, "All 2 pages, one after the other")
 
 
-def test_quiet_prints_nothing_and_writes_all(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_quiet_prints_nothing_and_writes_all_the_command_too(run: Callable[..., Any], tmp_path: Path) -> None:
     done = run("300x400", "-q")
     assert (done.code, done.out, done.err) == (0, "", "")
     assert (tmp_path / "runs/one/report.json").exists()
+    command = json.loads((tmp_path / "runs/one/environment.json").read_text())["command"]
+    assert command.startswith("modelmeter run --random-weights") and command.endswith("300x400 -q")
 
 
 def test_the_page_for_the_browser(run: Callable[..., Any], tmp_path: Path) -> None:
     assert run("300x400", "--html", "-q").code == 0
     assert "</html>" in (tmp_path / "runs/one/report.html").read_text()
+
+
+def test_a_terminal_sees_a_bar(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the page's name as it is: square brackets in it are no markup."""
+    Image.new("RGB", (300, 400)).save(tmp_path / "[x].png")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    drawn = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text) for text in run(tmp_path / "[x].png").err.split("\r")]
+    for stage, of in (("prefill", "1/1"), ("decode", "3/4")):
+        assert [text for text in drawn if text.startswith(f"{stage} of [x].png ") and of in text]
 
 
 def test_a_bad_file_among_several_is_one_line_and_exit_code_1(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -77,12 +91,6 @@ def test_a_bad_file_among_several_is_one_line_and_exit_code_1(run: Callable[...,
     assert done.code == 1
     assert len(done.complaints) == 1 and "text.png: not a PDF, PNG" in done.complaints[0]
     assert "300x400: 83 tokens in" in done.out
-
-
-def test_the_command_is_in_the_environment(run: Callable[..., Any], tmp_path: Path) -> None:
-    run("300x400", "-q")
-    command = json.loads((tmp_path / "runs/one/environment.json").read_text())["command"]
-    assert command.startswith("modelmeter run --random-weights") and command.endswith("300x400 -q")
 
 
 @pytest.mark.parametrize(
@@ -131,10 +139,11 @@ def test_the_examples_in_the_help_can_be_called() -> None:
 
 
 def test_two_runs_into_one_folder_are_refused(
-    run: Callable[..., Any], refused: Callable[..., str], small: tuple[str, ...], tmp_path: Path
+    refused: Callable[..., str], small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    assert run("300x400", "-q").code == 0
-    before = (tmp_path / "runs/one/summary.json").read_bytes()
+    before = b"another run's"
+    (tmp_path / "runs/one").mkdir(parents=True)
+    (tmp_path / "runs/one/summary.json").write_bytes(before)
     line = refused("run", *small, "-o", tmp_path / "runs", "--run-id", "one", "300x400")
     assert f"{tmp_path / 'runs' / 'one'} is there already" in line
     assert (tmp_path / "runs/one/summary.json").read_bytes() == before

@@ -1,7 +1,6 @@
-"""Runs in which something goes wrong: what was finished stays, the folder says that it is incomplete, and why."""
+"""Pages, models and memory that are not as they should be: what can still be run is, and what stays is told."""
 
-import errno
-import os
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +9,17 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from modelmeter import ModelMeterError
-from modelmeter.live.running.progress import Progress
 from modelmeter.live.running.request import ModelChoice
-from modelmeter.live.running.run import Interrupted, run_documents
+from modelmeter.live.running.run import run_documents
 from modelmeter.live.session import memory
 from modelmeter.live.session.run import Run
 from modelmeter.live.session.session import DeepSeekOCRSession
 
-from .conftest import Make, read
+from .conftest import Make, left, read
 
 
 @pytest.fixture
@@ -40,58 +39,6 @@ def change_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[DeepSee
     return use
 
 
-def stop_at(stage: str, page: str | None, done: int = 0) -> Callable[[Progress], None]:
-    """Somebody who presses Ctrl-C when the run gets there."""
-
-    def watch(progress: Progress) -> None:
-        if (progress.stage, progress.page) == (stage, page) and progress.done >= done:
-            raise KeyboardInterrupt
-
-    return watch
-
-
-def left(folder: Path) -> tuple[Any, Any]:
-    """The status, and the summary, of what was left."""
-    status = read(folder, "status.json")
-    summary = read(folder, "summary.json") if (folder / "summary.json").exists() else None
-    return status, summary
-
-
-@pytest.mark.parametrize(
-    ("stage", "page", "done", "finished", "cut"),
-    [
-        ("loading", None, 0, 0, None),
-        ("preparing", "500x400", 0, 1, None),
-        ("prefill", "500x400", 0, 1, (0, 0)),
-        ("prefill", "500x400", 1, 1, (1, 0)),
-        ("decode", "500x400", 3, 1, (3, 2)),
-        ("writing", "500x400", 0, 2, None),
-        ("writing the report", None, 0, 2, None),
-    ],
-)
-def test_an_interrupt_keeps_what_was_finished(
-    ask: Make, stage: str, page: str | None, done: int, finished: int, cut: tuple[int, int] | None
-) -> None:
-    request = ask("300x400", "500x400", max_new_tokens=5, repeats=2)
-    with pytest.raises(Interrupted, match=f"interrupted during {stage}.*marked incomplete"):
-        run_documents(request, watch=stop_at(stage, page, done))
-    status, summary = left(request.output / "one")
-    assert (status["state"], status["pages_finished"]) == ("incomplete", finished)
-    assert status["reason"].startswith(f"interrupted during {stage}")
-    if stage == "loading":
-        assert summary is None
-        return
-    assert (summary["complete"], summary["reason"]) == (False, status["reason"])
-    pages = summary["pages"]
-    assert [one["complete"] for one in pages] == [True] * finished + ([] if cut is None else [False])
-    if cut is not None:
-        tokens, steps = cut
-        assert (pages[-1]["generated_tokens"], len(pages[-1]["decode_step_seconds"])) == (tokens, steps)
-        assert (pages[-1]["reason"], pages[-1]["stop_reason"]) == ("interrupted", "interrupted")
-    steps_seen = read(request.output / "one", "analytic_hooks/decoder_steps.json")["steps"]
-    assert {step["document"] for step in steps_seen} >= {"300x400"}
-
-
 def test_a_picture_that_is_none_among_others(ask: Make, tmp_path: Path) -> None:
     """One has no picture's header, one is cut inside, which its header does not tell: the third still runs."""
     (tmp_path / "text.png").write_text("no picture")
@@ -107,10 +54,6 @@ def test_a_picture_that_is_none_among_others(ask: Make, tmp_path: Path) -> None:
 
 def broken_jpeg() -> bytes:
     """A JPEG file with a sound header and a sound end, and nothing in between."""
-    import io
-
-    from PIL import Image
-
     out = io.BytesIO()
     Image.effect_noise((400, 400), 90).save(out, "JPEG")
     whole = out.getvalue()
@@ -223,6 +166,17 @@ def test_a_page_that_does_not_fit_the_memory(ask: Make, monkeypatch: pytest.Monk
     assert left(Path(summary.folder))[0]["state"] == "complete"
 
 
+def test_which_page_of_a_document_could_not_be_run(ask: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [Image.new("RGB", (300, 400)) for _ in range(2)]
+    pages[0].save(tmp_path / "two.tiff", save_all=True, append_images=pages[1:])
+    free = iter([10**10, 10**10, 10**5])
+    monkeypatch.setattr(memory, "free_bytes", lambda device: next(free))  # loading, first page, second page
+    summary = run_documents(ask(tmp_path / "two.tiff"))
+    (error,) = summary.errors
+    assert error.source == str(tmp_path / "two.tiff") and error.message.startswith("page 2: ")
+    assert [page.page.number for page in summary.pages] == [1]
+
+
 def cpu_is_full() -> None:
     """What torch says where the host has no more memory."""
     torch.empty(2**60, dtype=torch.uint8)
@@ -255,6 +209,23 @@ def test_memory_that_ends_in_the_middle_of_a_page(
     assert not [page["source"] for page in read_report(Path(summary.folder)) if page["source"] == "300x400"]
 
 
+def test_memory_that_ends_between_two_prefills(ask: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hooks see the last prefill alone: this page's seconds would be those of calls that nobody counted."""
+    prefill, prefills = Run._prefill, iter(range(100))
+
+    def run_out(run: Run, *, measured: bool) -> tuple[int, ...]:
+        if next(prefills) == 1:
+            cpu_is_full()
+        return prefill(run, measured=measured)
+
+    monkeypatch.setattr(Run, "_prefill", run_out)
+    summary = run_documents(ask("300x400", "500x400", repeats=2, predict_device="h200"))
+    assert [page.result.repeats for page in summary.pages] == [1, 2]
+    observed = read(Path(summary.folder), "report.json")["observed"]
+    sam = observed["snapshots"]["vision/image_encoder_vit"]
+    assert (sam["calls"], sam["measured_seconds"]) == (1, None)
+
+
 def read_report(folder: Path) -> list[Any]:
     """The documents of the report: those of pages that were finished."""
     documents: list[Any] = read(folder, "report.json")["documents"]
@@ -267,36 +238,3 @@ def test_without_plotly_it_is_said_before_anything_is_loaded(ask: Make, monkeypa
     with pytest.raises(ModelMeterError, match=r"plotly.*--no-html"):
         run_documents(request)
     assert not request.output.exists()
-
-
-@pytest.mark.parametrize("name", ["environment.json", "summary.json", "decoder_steps.json", "report.yaml"])
-def test_a_full_disk(ask: Make, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """One line; nothing torn; what was written before stays."""
-    replace = os.replace
-
-    def full(source: str, target: Any) -> None:
-        if Path(target).name == name:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", full)
-    request = ask("300x400")
-    with pytest.raises(ModelMeterError, match=rf"{name}: No space left on device: make room"):
-        run_documents(request)
-    folder = request.output / "one"
-    status, _ = left(folder)
-    assert status["state"] == "incomplete" and "No space left on device" in status["reason"]
-    assert not (folder / name).exists() and not list(folder.rglob("*.part"))
-
-
-def test_a_bug_keeps_its_traceback_and_the_pages(ask: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(run: Run) -> tuple[int, ...]:
-        raise ZeroDivisionError("ours")
-
-    request = ask("300x400")
-    monkeypatch.setattr(Run, "decode_step", fail)
-    with pytest.raises(ZeroDivisionError, match="ours"):
-        run_documents(request)
-    status, summary = left(request.output / "one")
-    assert status["reason"] == "ZeroDivisionError during decode of 300x400 (1 of 4): ours"
-    assert summary["pages"][0]["stages"]["prefill"]["seconds"] > 0

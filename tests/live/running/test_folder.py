@@ -1,11 +1,9 @@
 """The folder of a run: its own, its state always told, its files whole, on a full disk too."""
 
-import contextlib
 import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ import modelmeter
 from modelmeter import ModelMeterError
 from modelmeter.live.running.folder import RunFolder, new_run_id
 
-from .conftest import read
+from .conftest import fill, read
 
 RACE = """
 import sys
@@ -93,7 +91,7 @@ def test_of_two_processes_one_has_the_folder(tmp_path: Path) -> None:
 
 def test_where_no_folder_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
-    with pytest.raises(ModelMeterError, match=r"cannot make .*runs"):
+    with pytest.raises(ModelMeterError, match=r"cannot make .*runs.*: choose another folder with --output"):
         RunFolder(tmp_path / "runs", "first")
 
 
@@ -112,34 +110,11 @@ def test_a_full_disk_is_named_and_nothing_is_torn(tmp_path: Path, monkeypatch: p
     assert sorted(os.listdir(folder.path)) == [".room", "status.json", "summary.json"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB, where this process may mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    call = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    try:
-        mounted = subprocess.run(call, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("only the superuser of a Linux may mount a file system")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def fill(path: Path) -> None:
-    """Write until the disk takes no more."""
-    with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
-
-
 def test_a_disk_that_is_full_still_takes_the_last_state(small_disk: Path) -> None:
     folder = RunFolder(small_disk, "first")
     folder.write("summary.json", "old")
     with pytest.raises(ModelMeterError, match="No space left on device"):
-        folder.write("report.json", "x" * 2**20)
+        folder.write("report.json", "x" * 2**21)
     fill(folder.path / "filler")
     with pytest.raises(ModelMeterError, match="No space left on device"):
         folder.say("running", finished=1)

@@ -93,6 +93,23 @@ def test_the_report_has_measured_beside_predicted_and_what_was_observed(ask: Mak
     assert sam_seconds == pytest.approx(sum(stages["sam"]["seconds"] for stages in measured))
 
 
+def test_what_hooks_saw_is_summed_up(ask: Make) -> None:
+    """By layer, stage, document and token, of two pages: each adds up to all, and to the records."""
+    folder = Path(run_documents(ask("300x400", "500x400", max_new_tokens=4)).folder)
+    sums = read(folder, "analytic_hooks/summary.json")
+    decoder = read(folder, "analytic_hooks/decoder_steps.json")["steps"]
+    vision = read(folder, "analytic_hooks/vision_steps.json")["steps"]
+    flops = sum(step["flops"] for step in (*decoder, *vision))
+    assert sums["hooked"]["flops"] == flops
+    for name in ("by_layer", "by_stage", "by_document"):
+        assert sum(total["flops"] for total in sums[name].values()) == flops
+    assert sums["by_layer"]["model.layers.2"]["flops"] == sum(s["flops"] for s in decoder if s["layer_idx"] == 2)
+    assert list(sums["by_stage"]) == ["prefill", "decode"]
+    assert list(sums["by_document"]) == ["300x400", "500x400"]
+    assert [token["kv_len"] for token in sums["tokens"]] == [84, 85, 86] * 2  # 83 in the prefill
+    assert sum(token["cost"]["flops"] for token in sums["tokens"]) == sums["by_stage"]["decode"]["flops"]
+
+
 def test_without_hooks_there_is_a_report_and_nothing_observed(ask: Make) -> None:
     folder = Path(run_documents(ask("300x400", hooks=False)).folder)
     assert {path.name for path in folder.iterdir()} == FILES - {"analytic_hooks"}

@@ -112,6 +112,24 @@ def test_several_pages_are_added_up(summary: RunSummary, page: PageRun) -> None:
     assert table.rows[0][1] == "1.00 s" and table.rows[0][-1] == "2"
 
 
+def test_the_sum_says_what_it_is_of(summary: RunSummary, page: PageRun) -> None:
+    """Its last row is not one page, and a page of which a part is missing is told."""
+    cut = attrs.evolve(page, reason="interrupted", stages={"prefill": PREFILL, "page": PREFILL})
+    *_, table = run_tables(attrs.evolve(summary, pages=(page, cut, cut)))
+    assert table.title == "All 3 pages, one after the other (2 cut short)"
+    assert [row[0] for row in table.rows] == ["prefill (vision in it)", "all pages"]
+
+
+def test_a_batch_is_told_to_be_one_page_again_and_again(summary: RunSummary, page: PageRun) -> None:
+    """Its sequences reach the same experts, and are predicted as if they did not."""
+    batch = attrs.evolve(summary, workload=attrs.evolve(summary.workload, batch_size=2))
+    read = attrs.evolve(page, stages={"host": PREFILL, "prefill": PREFILL})
+    (line,) = [line for line in run_lines(attrs.evolve(batch, pages=(read,))) if "batch" in line]
+    for other in (attrs.evolve(summary, pages=(read,)), batch):  # one page at a time; pages of noise
+        assert not [line for line in run_lines(other) if "batch" in line]
+    assert line.startswith("a batch is one page 2 times") and "same experts" in line
+
+
 def test_what_is_equal_is_one_line(summary: RunSummary) -> None:
     first, memory, *_ = run_lines(summary)
     assert first.endswith("agree to the integer: FLOPs of projector, sam_model; bytes of KV cache")

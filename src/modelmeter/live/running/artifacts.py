@@ -1,7 +1,7 @@
 """Files of a run beside its summary: what hooks recorded, and the report with measured times and observed tokens."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from modelmeter._version import ANALYTIC_MODEL_VERSION, __version__
@@ -9,7 +9,8 @@ from modelmeter.documents import Page, PageError
 from modelmeter.live.running.folder import RunFolder
 from modelmeter.live.running.summary import PageRun, RunSummary
 from modelmeter.live.running.twin import HOOKED
-from modelmeter.live.shadow.export import decoder_data, vision_data
+from modelmeter.live.shadow.aggregate import aggregate
+from modelmeter.live.shadow.export import aggregates_data, decoder_data, json_text, vision_data
 from modelmeter.live.shadow.report import SNAPSHOTS, observed_report
 from modelmeter.live.shadow.stats import AnalyticRunStats
 from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
@@ -23,33 +24,40 @@ from modelmeter.report.model_report.write import DATA, PAGE, YAML
 
 DECODER_STEPS: Final = "analytic_hooks/decoder_steps.json"
 VISION_STEPS: Final = "analytic_hooks/vision_steps.json"
+HOOKS_SUMMARY: Final = "analytic_hooks/summary.json"
 DECODER_SCHEMA: Final = "modelmeter.decoder-steps/1"
 VISION_SCHEMA: Final = "modelmeter.vision-steps/1"
+SUMMARY_SCHEMA: Final = "modelmeter.hooks-summary/1"
 _PARTS: Final = {"sam": "sam_model", "clip": "vision_model", "projector": "projector"}
 
 
 class StepFiles:
-    """The records of hooks as files, written anew when they have doubled, and at the end: not once for every page."""
+    """The records of hooks and their sums, written anew when they have doubled, and at the end: not for every page."""
 
     def __init__(self, folder: RunFolder, stats: AnalyticRunStats) -> None:
         self._folder, self._stats = folder, stats
         self._written = 0
 
     def write(self, *, last: bool) -> None:
-        """Write both, where there are many new ones or no more to come."""
+        """Write all, where there are many new ones or no more to come."""
         number = len(self._stats.decoder_steps) + len(self._stats.vision_steps)
         if not last and number < 2 * self._written:
             return
         self._folder.write(DECODER_STEPS, _text(DECODER_SCHEMA, map(decoder_data, self._stats.decoder_steps)))
         self._folder.write(VISION_STEPS, _text(VISION_SCHEMA, map(vision_data, self._stats.vision_steps)))
+        sums = _head(SUMMARY_SCHEMA) | aggregates_data(aggregate(self._stats))
+        self._folder.write(HOOKS_SUMMARY, json_text(sums))
         self._written = number
 
 
+def _head(schema: str) -> dict[str, Any]:
+    return {"schema": schema, "modelmeter_version": __version__, "analytic_model_version": ANALYTIC_MODEL_VERSION}
+
+
 def _text(schema: str, steps: Iterable[dict[str, Any]]) -> str:
-    """JSON with a line for each record."""
-    head = {"schema": schema, "modelmeter_version": __version__, "analytic_model_version": ANALYTIC_MODEL_VERSION}
+    """JSON with a line for each record, of which a long run has too many to hold them all as data."""
     lines = ",\n".join(json.dumps(step, allow_nan=False) for step in steps)
-    return f'{json.dumps(head)[:-1]}, "steps": [\n{lines}\n]}}\n'
+    return f'{json.dumps(_head(schema))[:-1]}, "steps": [\n{lines}\n]}}\n'
 
 
 def write_report_files(
@@ -104,9 +112,14 @@ def _workload(summary: RunSummary, done: list[PageRun]) -> Workload:
     )
 
 
-def _snapshot_seconds(pages: Iterable[PageRun]) -> dict[str, float]:
-    """Measured seconds of SAM, CLIP and the projector in all pages, by the name of the snapshot."""
+def _snapshot_seconds(pages: Sequence[PageRun]) -> dict[str, float]:
+    """Measured seconds of SAM, CLIP and the projector in all pages, by the name of the snapshot.
+
+    None at all where a prefill was cut short: hooks see the last one, and its calls would not be those of the seconds.
+    """
     found: dict[str, float] = {}
+    if len({page.result.repeats for page in pages}) > 1:
+        return found
     for page in pages:
         for part, module in _PARTS.items():
             if part in page.stages:

@@ -17,9 +17,10 @@ SCHEMA: Final = "modelmeter.run-status/1"
 STATUS: Final = "status.json"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ROOM: Final = ".room"
-_ROOM_BYTES: Final = 16384
-"""Kept aside on the disk: when it is full, this much is given back, and the last state can still be written."""
-_REMEDY: Final = "make room there, or choose another folder with --output"
+_ROOM_BYTES: Final = 2**20
+"""Kept aside on the disk: when it is full, this much is given back, and takes the last state and some pages."""
+_ELSEWHERE: Final = "choose another folder with --output"
+_REMEDY: Final = f"make room there, or {_ELSEWHERE}"
 
 
 def now() -> str:
@@ -40,7 +41,9 @@ class RunFolder:
 
     def __init__(self, root: str | Path, run_id: str | None = None) -> None:
         if run_id is not None and not _NAME.fullmatch(run_id):
-            raise ModelMeterError(f"--run-id {run_id!r} is no name: letters, digits, dots and dashes, 100 at most")
+            raise ModelMeterError(
+                f"--run-id {run_id!r} is no name: a letter or digit, then letters, digits, '.', '_', '-', 100 at most"
+            )
         self.run_id = run_id or new_run_id()
         self.path = Path(root) / self.run_id
         self.started = now()
@@ -61,7 +64,7 @@ class RunFolder:
                 raise ModelMeterError(
                     f"{self.path} is there already, and runs share no folder: choose another --run-id, or leave it out"
                 ) from None
-            raise ModelMeterError(f"cannot make {self.path}: {error.strerror or error}: {_REMEDY}") from error
+            raise ModelMeterError(f"cannot make {self.path}: {error.strerror or error}: {_ELSEWHERE}") from error
 
     def write(self, name: str, text: str) -> None:
         """A file of the run, whole or as it was. Raises `ModelMeterError` naming it and the system's reason."""

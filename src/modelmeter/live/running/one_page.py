@@ -66,12 +66,11 @@ class PageRunner:
         with self._start(inputs) as run:
             try:
                 self._pass_by_pass(run, page)
-                result = run.result()
+                return self._page_run(page, inputs, run.result(), prepared, mark)
             except BaseException as error:
                 cut = run.result(complete=False)
                 self.partial = self._page_run(page, inputs, cut, prepared, mark, _reason(error))
                 raise
-        return self._page_run(page, inputs, result, prepared, mark)
 
     def _start(self, inputs: PreparedInputs) -> Run:
         request = self._request

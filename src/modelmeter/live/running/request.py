@@ -10,7 +10,7 @@ from modelmeter.core.errors import ModelMeterError
 from modelmeter.hardware.machine import Machine
 from modelmeter.hardware.roofline import machine_of
 from modelmeter.live.calibration.rates import catalogued
-from modelmeter.live.reference.choose import ExpertsRun
+from modelmeter.live.reference.adapter import ExpertsRun
 from modelmeter.live.session.session import DeepSeekOCRSession
 from modelmeter.models.deepseek_ocr.config import DeepseekOCRConfig
 from modelmeter.nn.attention import AttentionKind

@@ -15,6 +15,7 @@ from modelmeter.live.installed import check_import
 from modelmeter.live.running import environment, export
 from modelmeter.live.running.artifacts import StepFiles, write_report_files
 from modelmeter.live.running.folder import RunFolder
+from modelmeter.live.running.interrupts import one_interrupt
 from modelmeter.live.running.one_page import PageFailed, PageRunner
 from modelmeter.live.running.pages import find_pages
 from modelmeter.live.running.progress import Progress, Watch, nobody
@@ -46,7 +47,10 @@ def run_documents(request: RunRequest, *, watch: Watch = nobody, command: Sequen
     machine_for(request.predict_device, torch.device("cpu"))  # what cannot be is told before anything is loaded
     if request.html:
         check_import("plotly.offline", "pip install 'modelmeter[plot]', or leave the page out with --no-html")
-    return _Running(request, errors, watch).run(pages, ["modelmeter", *sys.argv[1:]] if command is None else command)
+    with one_interrupt():
+        return _Running(request, errors, watch).run(
+            pages, ["modelmeter", *sys.argv[1:]] if command is None else command
+        )
 
 
 class _Running:
@@ -108,11 +112,13 @@ class _Running:
     def _pages(self, pages: Sequence[Page]) -> RunSummary:
         made = self._loaded()
         runner = PageRunner(made.session, made.twin, self.request, made.shadow, self._say)
+        documents = {page.source for page in pages if page.number > 1}  # of several pages
         for page in pages:
             try:
                 self.done.append(runner.run(page))
             except PageFailed as error:
-                self.errors.append(PageError(page.source, str(error)))
+                which = f"page {page.number}: " if page.source in documents else ""
+                self.errors.append(PageError(page.source, f"{which}{error}"))
             finally:
                 self.done += [] if runner.partial is None else [runner.partial]
             self._say(Progress(stage="writing", page=page.label))
@@ -131,21 +137,21 @@ class _Running:
         return summary
 
     def _stop(self, reason: str) -> None:
-        """Write what there is. A disk that is full may not take it: then what was written before is what there is."""
+        """Write what there is, the state first: a disk that is full takes it, and as much more as there is room for."""
+        with suppress(ModelMeterError):
+            self.folder.close("incomplete", reason=reason, finished=self._finished, failed=len(self.errors))
         if self.made is not None:
             with suppress(ModelMeterError):
                 self._write_pages(reason=reason, last=True)
-        with suppress(ModelMeterError):
-            self.folder.close("incomplete", reason=reason, finished=self._finished, failed=len(self.errors))
 
     def _write_pages(self, *, complete: bool = False, reason: str | None = None, last: bool = False) -> RunSummary:
-        summary = self._summary(complete=complete, reason=reason)
+        summary = self._summary(complete=complete, reason=reason, last=last)
         self.folder.write(SUMMARY, export.to_json(summary))
         if self.request.hooks:
             self._steps.write(last=last)
         return summary
 
-    def _summary(self, *, complete: bool = False, reason: str | None = None) -> RunSummary:
+    def _summary(self, *, complete: bool = False, reason: str | None = None, last: bool = False) -> RunSummary:
         made = self._loaded()
         session, twin = made.session, made.twin
         return RunSummary(
@@ -163,7 +169,7 @@ class _Running:
             machine=twin.machine,
             pages=tuple(self.done),
             errors=tuple(self.errors),
-            experts=aggregate(self.stats).experts if self.request.observe_experts else (),
+            experts=aggregate(self.stats).experts if self.request.observe_experts and last else (),
             complete=complete,
             reason=reason,
         )

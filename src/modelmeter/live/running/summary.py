@@ -76,7 +76,7 @@ class RunSummary:
     pages: tuple[PageRun, ...]
     errors: tuple[PageError, ...]
     experts: tuple[Reached, ...] = ()
-    """Experts that tokens reached, where they were counted."""
+    """Experts that tokens reached, where they were counted, at the end of the run."""
     complete: bool = False
     reason: str | None = None
 

@@ -37,8 +37,7 @@ def run_tables(summary: RunSummary) -> list[Table]:
     """A table of stages for each page, and one of all pages where there are several."""
     tables = [_table(_title(page), page.stages, _steps(page)) for page in summary.pages]
     if len(summary.pages) > 1:
-        steps = sum(page.decode_steps for page in summary.pages)
-        tables.append(_table(f"All {len(summary.pages)} pages, one after the other", summary.totals, f"{steps} steps"))
+        tables.append(_all_pages(summary))
     return tables
 
 
@@ -51,10 +50,16 @@ def run_lines(summary: RunSummary) -> Iterator[str]:
         cached = max(page.result.kv_cache_bytes for page in summary.pages)
         held = "torch's allocator" if summary.device.startswith("cuda") else "resident, of the whole process"
         yield f"most memory {units.size(max(peaks))} ({held}), largest KV cache {units.size(cached)}"
+    if summary.workload.batch_size > 1 and "host" in summary.totals:  # pages of noise differ from each other
+        yield (
+            f"a batch is one page {summary.workload.batch_size} times: its sequences reach the same experts in decode, "
+            "where work and prediction take them for different pages"
+        )
     yield f"{summary.model} on {summary.device_title} ({summary.device}); {_predicted_on(summary)}"
     yield (
-        "times are medians; TFLOP/s: all FLOPs of the stage / time; GB/s: bytes that its operators move / time; "
-        "MFU: needed matrix FLOPs / (dense peak x time); MBU: (weights used, once, + KV cache) / (bandwidth x time)"
+        "times are medians or sums of them; TFLOP/s: all FLOPs of the stage / time; GB/s: bytes that its operators "
+        "move / time; MFU: needed matrix FLOPs / (dense peak x time); MBU: (weights used, once, + KV cache) / "
+        "(bandwidth x time)"
     )
 
 
@@ -70,8 +75,15 @@ def print_run(summary: RunSummary, console: "Console | None" = None) -> None:
         print_line(console, line)
 
 
-def _table(title: str, stages: Mapping[str, StageRun], steps: str) -> Table:
-    names = {**_NAMES, "decode": f"decode, {steps}"}
+def _all_pages(summary: RunSummary) -> Table:
+    steps = sum(page.decode_steps for page in summary.pages)
+    cut = sum(page.reason is not None for page in summary.pages)
+    title = f"All {len(summary.pages)} pages, one after the other" + (f" ({cut} cut short)" if cut else "")
+    return _table(title, summary.totals, f"{steps} steps", page="all pages")
+
+
+def _table(title: str, stages: Mapping[str, StageRun], steps: str, *, page: str = _NAMES["page"]) -> Table:
+    names = {**_NAMES, "decode": f"decode, {steps}", "page": page}
     rows = tuple(_row(names[name], stage) for name, stage in stages.items())
     return Table(title=title, columns=_COLUMNS, rows=rows)
 
