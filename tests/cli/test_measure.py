@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,9 @@ def test_a_real_ctrl_c_keeps_finished_lengths(config: Path, tmp_path: Path) -> N
     """A process with thousands of lengths to go is sent SIGINT when the first is written."""
     file = tmp_path / "out" / "measured_scaling.json"
     call = command("measure", "8:4000", *QUICK, "--random-weights", "--config", config, "-o", file.parent)
-    with subprocess.Popen(call, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where a shell started us in the background
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(call, env=ENVIRONMENT, preexec_fn=listens, **pipes) as process:
         try:
             deadline = time.monotonic() + 120
             while not file.exists() and process.poll() is None and time.monotonic() < deadline:

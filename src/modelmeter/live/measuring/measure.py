@@ -9,6 +9,7 @@ import attrs
 import torch
 import transformers
 
+from modelmeter.live.calibration.clock import keep_memory
 from modelmeter.live.calibration.rates import memory_bytes, title_of
 from modelmeter.live.measuring.point import measure_point
 from modelmeter.live.measuring.request import MeasureRequest
@@ -46,6 +47,8 @@ def measure_scaling(
     """
     store = Store(Path(folder), replace=replace)
     say("loading the model")
+    if model.device == "cpu":
+        keep_memory()  # times are then those that a calibration is of
     try:
         session = model.open()
     except KeyboardInterrupt:
