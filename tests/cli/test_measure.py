@@ -144,8 +144,8 @@ def test_a_real_ctrl_c_keeps_finished_lengths(config: Path, tmp_path: Path) -> N
     file = tmp_path / "out" / "measured_scaling.json"
     call = command("measure", "8:4000", *QUICK, "--random-weights", "--config", config, "-o", file.parent)
     listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where a shell started us in the background
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(call, env=ENVIRONMENT, preexec_fn=listens, **pipes) as process:
+    start = partial(subprocess.Popen, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with start(call, preexec_fn=listens) as process:
         try:
             deadline = time.monotonic() + 120
             while not file.exists() and process.poll() is None and time.monotonic() < deadline:

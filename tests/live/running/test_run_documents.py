@@ -86,7 +86,7 @@ def test_the_report_has_measured_beside_predicted_and_what_was_observed(ask: Mak
         sam = vision["model.sam_model"]
         assert sam is not None and sam.measured_seconds == stages["sam"]["seconds"]
     assert report.observed is not None
-    tokens = [(one.document, one.prompt_tokens, one.decode_tokens) for one in report.observed.pages]
+    tokens = [(one.document, one.context_len, one.decode_tokens) for one in report.observed.pages]
     contexts = [kind.context_len for kind in report.kinds]
     assert tokens == [(str(page), contexts[0], 3), ("300x400", contexts[1], 3)]
     sam_seconds = report.observed.snapshots["vision/image_encoder_vit"].measured_seconds

@@ -45,8 +45,8 @@ def test_tokens(ran: Ran) -> None:
 
 def test_tokens_observed(ran: Ran) -> None:
     (seen,) = aggregate(ran.stats).observed
-    assert (seen.image_tokens, seen.prompt_tokens, seen.decode_tokens) == (VIEWS.image_tokens, CONTEXT, STEPS)
-    assert seen.prompt_tokens - VIEWS.image_tokens == TEXT
+    assert (seen.image_tokens, seen.context_len, seen.decode_tokens) == (VIEWS.image_tokens, CONTEXT, STEPS)
+    assert seen.context_len - VIEWS.image_tokens == TEXT
     assert seen.batch_size == 2
 
 

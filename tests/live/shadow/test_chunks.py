@@ -59,7 +59,7 @@ def test_chunks_shorter_than_the_page() -> None:
     sums = aggregate(shadow.stats)
     assert sums.whole is not None and sums.whole.counted_flops == counted
     (seen,) = sums.observed
-    assert (seen.prompt_tokens, seen.image_tokens, seen.decode_tokens) == (CONTEXT, VIEWS.image_tokens, 0)
+    assert (seen.context_len, seen.image_tokens, seen.decode_tokens) == (CONTEXT, VIEWS.image_tokens, 0)
     assert sums.tokens == ()
 
 
@@ -94,7 +94,7 @@ def test_a_page_after_text_that_is_cached() -> None:
     assert costs[1] + costs[6] * -1 == costs[3] + costs[4] * -1  # with a page less without: onto 5 tokens, onto none
     assert sum(cost.counted_flops for cost in costs[:3]) == counter.get_total_flops()
     turn, *others = aggregate(shadow.stats).observed
-    assert (turn.prompt_tokens, turn.image_tokens, turn.decode_tokens) == (5 + CONTEXT, VIEWS.image_tokens, 1)
+    assert (turn.context_len, turn.image_tokens, turn.decode_tokens) == (5 + CONTEXT, VIEWS.image_tokens, 1)
     assert [seen.image_tokens for seen in others] == [VIEWS.image_tokens, 0, 0]
 
 

@@ -166,7 +166,7 @@ def test_a_prefill_in_chunks(model: Any) -> None:
     assert sums.whole is not None
     assert sums.whole.counted_flops == counter.get_total_flops()
     (seen,) = sums.observed
-    assert (seen.prompt_tokens, seen.decode_tokens, seen.image_tokens) == (14, 2, 0)
+    assert (seen.context_len, seen.decode_tokens, seen.image_tokens) == (14, 2, 0)
 
 
 def test_without_a_cache_nothing_is_written_to_one(model: Any) -> None:

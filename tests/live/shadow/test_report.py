@@ -47,7 +47,7 @@ def report(ran: Ran) -> AnalyticModelReport:
 def test_observed_tokens(report: AnalyticModelReport) -> None:
     assert report.observed is not None
     (page,) = report.observed.pages
-    assert (page.image_tokens, page.prompt_tokens, page.decode_tokens) == (VIEWS.image_tokens, CONTEXT, STEPS)
+    assert (page.image_tokens, page.context_len, page.decode_tokens) == (VIEWS.image_tokens, CONTEXT, STEPS)
 
 
 def test_snapshots_are_sums_over_their_calls(report: AnalyticModelReport, ran: Ran) -> None:

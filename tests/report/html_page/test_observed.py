@@ -12,7 +12,7 @@ from modelmeter.report.model_report.observed import ObservedPage, ObservedRun, O
 
 HOSTILE = "<img src=x onerror=window.broken=3>.png"
 RUN = ObservedRun(
-    pages=(ObservedPage(document=HOSTILE, page=1, batch_size=2, prompt_tokens=83, image_tokens=73, decode_tokens=8),),
+    pages=(ObservedPage(document=HOSTILE, page=1, batch_size=2, context_len=83, image_tokens=73, decode_tokens=8),),
     snapshots={
         "vision/vit_model": ObservedSnapshot(
             calls=2, cost=StageCost(cost=Cost(tensor_flops=3 * 10**12)), measured_seconds=0.25

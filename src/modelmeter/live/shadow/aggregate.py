@@ -39,7 +39,7 @@ class TokenTotal:
 
 @attrs.frozen(kw_only=True)
 class Observed:
-    """Tokens that each sequence of a batch was seen to take: `prompt_tokens` prefilled (image tokens among them).
+    """Tokens that each sequence of a batch was seen to take: `context_len` prefilled (image tokens among them).
 
     `image_tokens` is None where nobody said the grid of tiles.
     """
@@ -47,7 +47,7 @@ class Observed:
     document: str | None
     page: int | None
     batch_size: int
-    prompt_tokens: int
+    context_len: int
     image_tokens: int | None
     decode_tokens: int
 
@@ -191,7 +191,7 @@ def _observed(passes: Iterable[PassStep]) -> Iterable[Observed]:
             document=steps[0].document,
             page=steps[0].page,
             batch_size=steps[0].batch_size,
-            prompt_tokens=prompt,
+            context_len=prompt,
             image_tokens=None if None in images else sum(n or 0 for n in images),
             decode_tokens=steps[-1].kv_len - prompt,
         )

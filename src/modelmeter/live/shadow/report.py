@@ -82,9 +82,9 @@ def _snapshot(records: list[Record], seconds: float | None) -> ObservedSnapshot:
 
 
 def _workload(sums: Aggregates) -> Workload:
-    longest = max(sums.observed, key=lambda page: (page.decode_tokens, page.prompt_tokens))
+    longest = max(sums.observed, key=lambda page: (page.decode_tokens, page.context_len))
     return Workload(
-        prompt_tokens=longest.prompt_tokens - (longest.image_tokens or 0),
+        prompt_tokens=longest.context_len - (longest.image_tokens or 0),
         decode_tokens=longest.decode_tokens,
         batch_size=longest.batch_size,
     )

@@ -13,7 +13,7 @@ class ObservedPage:
     document: str | None = None
     page: int | None = None
     batch_size: int = attrs.field(validator=checks.whole(1))
-    prompt_tokens: int = attrs.field(validator=checks.whole())
+    context_len: int = attrs.field(validator=checks.whole())
     image_tokens: int | None = attrs.field(default=None, validator=attrs.validators.optional(checks.whole()))
     decode_tokens: int = attrs.field(validator=checks.whole())
 

@@ -19,7 +19,7 @@ def _pages(run: ObservedRun) -> Table:
             "-" if page.page is None else str(page.page),
             str(page.batch_size),
             "-" if page.image_tokens is None else str(page.image_tokens),
-            str(page.prompt_tokens),
+            str(page.context_len),
             str(page.decode_tokens),
         )
         for page in run.pages
