@@ -18,6 +18,7 @@ PAGE: Final = ROOT / "docs" / "accuracy.md"
 COMMAND: Final = "python bench/gpu.py --docs"
 PROOFS: Final = ("calibration-cpu", "calibration-cpu-2-threads")
 KINDS: Final = ("vision", "prefill", "decode", "all")
+SHOWN: Final = ("graphs", "pages", "large", "overhead", "scaling")
 NONE_YET: Final = (
     "Nothing yet: no CUDA device was at hand so far, so there is no `bench/results/gpu-*.json`. Times for GPUs are\n"
     "what data sheets say until one is measured."
@@ -58,7 +59,7 @@ def _device(found: Mapping[str, Any]) -> str:
     parts = [f"### {found['device']['title']}", f"{heading(found)}. {', '.join(facts)}."]
     sections = {section["name"]: section for section in found["sections"]}
     tables = [summary_table(found["predictions"])]
-    tables += [section_table(sections[name]) for name in ("graphs", "pages", "overhead", "scaling") if name in sections]
+    tables += [section_table(sections[name]) for name in SHOWN if name in sections]
     tables += [stage_table(found["predictions"]), check_table(found["checks"])]
     for table in tables:
         if table is not None:

@@ -9,6 +9,7 @@ import torch
 from gpu_bench.bench import Bench, no_model
 from gpu_bench.budget import Budget
 from gpu_bench.document import Document
+from gpu_bench.pages import LARGE
 from gpu_bench.predict import Predictions
 from gpu_bench.report import show
 from gpu_bench.runner import Outcome, Section, run_section
@@ -91,7 +92,8 @@ def _run(bench: Bench, document: Document) -> int:
 
 
 def _sections(bench: Bench) -> list[Section]:
-    return [*SECTIONS, WITHOUT_MODEL] if no_model() else list(SECTIONS)
+    found = [section for section in SECTIONS if not (bench.quick and section.name == LARGE)]
+    return [*found, WITHOUT_MODEL] if no_model() else found
 
 
 def _section(section: Section, bench: Bench, document: Document) -> None:

@@ -18,6 +18,7 @@ SECTIONS: Final = (
     Section(name=overhead.NAME, title="What hooks take", run=overhead.overhead, share=0.15),
     Section(name=scaling.NAME, title="Measured scaling", run=scaling.scaling, share=0.2),
     Section(name=calibrating.NAME, title="Calibration", run=calibrating.calibration, needs_model=False, least=15.0),
+    Section(name=pages.LARGE, title="Large batches", run=pages.large, share=0.4),
 )
 """`share` is of the whole budget: what takes longer than it should ends itself, not what comes after it."""
 

@@ -96,6 +96,7 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "planned": tuple(map(_level, ("vision", "prefill", "decode"))),
 }
 """What of a section's rows stands in its table; the names of the rows come first."""
+COLUMNS["large"] = COLUMNS["pages"]
 
 
 def section_table(section: Data) -> Table | None:

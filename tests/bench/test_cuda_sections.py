@@ -109,6 +109,16 @@ def test_batches_come_small_first(part: Part) -> None:
     assert {views.image_tokens for _, views, _ in points} == {73, 273, 903}  # Tiny, Base, Gundam with 2 x 3 tiles
 
 
+def test_large_batches_come_after_all_else(part: Part, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages, real = part("pages"), part("pages").page_points
+    monkeypatch.setattr(pages, "page_points", lambda *, quick: real(quick=False))
+    monkeypatch.setattr(pages, "page", lambda _bench, _name, _views, batch: {"batch": batch})
+    first, last = (list(run(bench)) for run in (pages.pages, pages.large))
+    assert {row["batch"] for row in first} == {1, 4, 16}
+    assert [row["name"] for row in last] == ["tiny, batch 64", "base, batch 64", "gundam, batch 64"]
+    assert part("sections").SECTIONS[-1].run is pages.large  # what a broken device would take with it is done by then
+
+
 def test_a_device_without_room_skips_a_batch(
     part: Part, bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,7 +1,9 @@
 """`modelmeter calibrate` from end to end, quickly: the numbers mean little, the path is the real one."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 import attrs
 import pytest
@@ -160,6 +162,30 @@ def test_the_host_without_transformers(monkeypatch, device, check):
     found = host_time(CPUClock(), device, {}, None, repeats=3)
     assert found.measured_on == "one linear module"
     assert 0 < found.low <= found.seconds <= found.high
+
+
+def test_events_and_graphs_are_those_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    second, current = torch.device("cuda", 1), []
+
+    class Measured(Exception):
+        """Here the measuring would begin."""
+
+    def pool(*_: object) -> None:
+        assert current == [second]
+        raise Measured
+
+    @contextlib.contextmanager
+    def made_current(device: torch.device) -> Iterator[None]:
+        current.append(device)
+        yield
+
+    module = sys.modules[calibrate.__module__]
+    monkeypatch.setattr(module, "find_device", lambda _name: second)
+    monkeypatch.setattr(module, "cache_bytes", lambda _device: None)
+    monkeypatch.setattr(module, "Pool", pool)
+    monkeypatch.setattr(torch.cuda, "device", made_current)
+    with pytest.raises(Measured):
+        calibrate("cuda:1")
 
 
 def test_calibrating_says_what_it_does():

@@ -1,6 +1,7 @@
 """A decode step in a CUDA graph: what is captured is a valid step, and the capture is refused where it is not."""
 
 import contextlib
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -112,13 +113,16 @@ class Device:
         self.fails = fails
         self.replays = 0
         self.waited: list[str] = []
+        self.captures = 0
+        self.streams: list[Any] = []
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """In place of torch.cuda's."""
         side, current = self.stream("side"), self.stream("current")
         patch.setattr(torch.cuda, "CUDAGraph", lambda: self)
         patch.setattr(torch.cuda, "Stream", lambda _device: side)
-        patch.setattr(torch.cuda, "current_stream", lambda _device: current)
+        patch.setattr(torch.cuda, "current_stream", lambda _device=None: current)
+        patch.setattr(torch.cuda, "set_stream", self.streams.append)
         patch.setattr(torch.cuda, "stream", lambda _stream: contextlib.nullcontext())
         patch.setattr(torch.cuda, "graph", self.capturing)
 
@@ -127,6 +131,8 @@ class Device:
         device = self
 
         class Stream:
+            device = torch.device("cpu")
+
             def wait_stream(self, _other: Any) -> None:
                 device.waited.append(name)
 
@@ -134,10 +140,11 @@ class Device:
 
     @contextlib.contextmanager
     def capturing(self, held: Any) -> Iterator[None]:
-        """Fails at its end, as a capture does."""
+        """The first one fails at its end, as a capture does."""
         assert held is self
+        self.captures += 1
         yield
-        if self.fails is not None:
+        if self.fails is not None and self.captures == 1:
             raise RuntimeError(f"{self.fails}\nfor debugging consider ...")
 
     def replay(self) -> None:
@@ -167,6 +174,28 @@ def test_a_step_that_cannot_be_captured_says_why(monkeypatch: pytest.MonkeyPatch
     assert str(raised.value) == (
         "a decode step cannot be captured as a CUDA graph: operation not permitted when stream is capturing"
     )
+
+
+def test_after_a_failed_capture_another_brings_the_device_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device("operation failed due to a previous error during capture")
+    device.install(monkeypatch)
+    with pytest.raises(ModelMeterError):
+        captured(lambda: torch.zeros(1), lambda: torch.zeros(1), torch.device("cuda", 0))
+    assert device.captures == 2  # torch's random numbers work again after one that ends well
+    assert device.streams == [torch.cuda.current_stream()]  # not the capture's, on which torch stays
+
+
+def test_no_garbage_is_collected_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    Device().install(monkeypatch)
+    collecting: list[bool] = []
+
+    def call() -> torch.Tensor:
+        collecting.append(gc.isenabled())
+        return torch.zeros(1)
+
+    captured(call, call, torch.device("cuda", 0))
+    assert collecting == [True, False]  # the warm-up's, the capture's
+    assert gc.isenabled()
 
 
 def test_without_cuda_there_is_no_graph() -> None:

@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -67,8 +68,11 @@ def calibrate(
     clock = clock_of(where)
     tell("drawing random numbers")
     needed = 0 if quick else _POOL_OVER_CACHE * (cache_bytes(where) or 0)
-    pool = Pool(where, max(effort.pool_bytes, needed))
-    with torch.no_grad():
+    with (
+        torch.no_grad(),
+        torch.cuda.device(where) if where.type == "cuda" else nullcontext(),
+    ):
+        pool = Pool(where, max(effort.pool_bytes, needed))
         samples = measure(_cases(where, quick), clock, pool, rounds=effort.rounds, seconds=effort.seconds, say=tell)
         found, base = device_for(where, samples)
         found = rounded(found) if base is None else found

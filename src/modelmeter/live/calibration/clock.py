@@ -10,6 +10,8 @@ from typing import Any, Final, Protocol
 import attrs
 import torch
 
+from modelmeter.live.calibration.graph import capturing
+
 Run = Callable[[], Any]
 
 _BATCH_SECONDS: Final = 2e-4
@@ -130,7 +132,7 @@ class CUDAClock:
 
     def _captured(self, call: Run) -> Run:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with capturing(graph):
             for _ in range(_GRAPH_CALLS):
                 call()
         graph.replay()

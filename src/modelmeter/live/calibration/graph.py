@@ -1,12 +1,49 @@
 """A call captured as a CUDA graph: the device's part of it, without the host's."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
 
 import torch
 
 from modelmeter.core.errors import ModelMeterError
 
 _SAME = 0.05  # of the norm: bf16 sums in another order, a router's near tie among them
+
+_FAILED: Final[list[torch.cuda.CUDAGraph]] = []
+"""Graphs whose capture failed: torch's allocator goes on asking them whether they are capturing."""
+
+
+@contextmanager
+def capturing(graph: torch.cuda.CUDAGraph) -> Iterator[None]:
+    """`torch.cuda.graph` that leaves a usable device when the capture fails. Raises what that raises.
+
+    torch (2.11 to 2.13) then stays on the capture's stream, and its random numbers fail from there on: a capture that
+    ends well brings them back.
+    """
+    before = torch.cuda.current_stream()
+    try:
+        with _no_collection(), torch.cuda.graph(graph):
+            yield
+    except RuntimeError:
+        _FAILED.append(graph)
+        with suppress(RuntimeError), torch.cuda.graph(torch.cuda.CUDAGraph()):
+            torch.zeros(1, device=before.device)
+        torch.cuda.set_stream(before)
+        raise
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """While this runs Python collects no garbage: an old graph among it ends a capture (pytorch/pytorch#161037)."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def captured(
@@ -26,7 +63,7 @@ def captured(
         warm_up()
     torch.cuda.current_stream(device).wait_stream(side)
     try:
-        with torch.cuda.graph(graph):
+        with capturing(graph):
             result = step()
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
