@@ -5,8 +5,6 @@ The `text` block after a block is what it prints, of several commands the last; 
 A `toml` block with a title is a file of that name.
 """
 
-import contextlib
-import io
 import os
 import re
 import shlex
@@ -17,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.doc_blocks import ROOT, printed_by
 
 import modelmeter
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in [DOCS / "tutorial.md", *DOCS.glob("how-to/*.md")])
 BLOCK = re.compile(r"^```(sh|python|toml)([^\n]*)\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
@@ -42,14 +40,6 @@ def run_command(line: str) -> str:
     done = subprocess.run(call, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{line}\n{done.stderr}"
     return done.stdout
-
-
-def run_python(source: str, page: str, namespace: dict[str, Any]) -> str:
-    """What a block prints."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(source, page, "exec"), namespace)
-    return printed.getvalue()
 
 
 def lines_of(text: str) -> list[str]:
@@ -111,7 +101,7 @@ def test_the_blocks_of_a_page_print_what_it_shows(page, folder):
         if kind == "sh":
             printed = [run_command(line) for line in source.replace("\\\n", " ").splitlines()][-1]
         else:
-            printed = run_python("\n" * text[: block.start(3)].count("\n") + source, page, namespace)
+            printed = printed_by("\n" * text[: block.start(3)].count("\n") + source, page, namespace)
             assert shown or not printed, f"{page}: what this prints is not shown\n{source}"
         if shown:
             lost = missing(shown, printed)

@@ -48,3 +48,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(measure, "measure_point", counted)
     return lengths
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, length: int, error: BaseException) -> Callable[[], None]:
+    """Measuring this length raises an error; the function takes that back."""
+    before = measure.measure_point
+
+    def stopping(session: DeepSeekOCRSession, inputs: Any, **options: Any) -> Any:
+        if inputs.context_len == length:
+            raise error
+        return before(session, inputs, **options)
+
+    monkeypatch.setattr(measure, "measure_point", stopping)
+    return lambda: monkeypatch.setattr(measure, "measure_point", before)

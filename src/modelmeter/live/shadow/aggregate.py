@@ -11,6 +11,7 @@ from modelmeter.live.shadow.records import DecoderStep, PassStep, VisionStep, ad
 from modelmeter.live.shadow.stats import AnalyticRunStats
 
 Item = TypeVar("Item")
+Number = TypeVar("Number", int, float)
 Record: TypeAlias = DecoderStep | VisionStep
 PREFILL: Final = "prefill"
 NO_DOCUMENT: Final = ""
@@ -192,7 +193,7 @@ def _observed(passes: Iterable[PassStep]) -> Iterable[Observed]:
             page=steps[0].page,
             batch_size=steps[0].batch_size,
             context_len=prompt,
-            image_tokens=None if None in images else sum(n or 0 for n in images),
+            image_tokens=None if None in images else sum(map(_known, images)),
             decode_tokens=steps[-1].kv_len - prompt,
         )
 
@@ -204,8 +205,14 @@ def _experts(steps: Iterable[DecoderStep]) -> Iterable[Reached]:
             layer_idx=group[0].layer_idx,
             stage=group[0].stage,
             passes=len(group),
-            hit=math.fsum(step.experts_hit or 0 for step in group) / len(group),
-            expected=math.fsum(step.experts_expected or 0.0 for step in group) / len(group),
+            hit=math.fsum(_known(step.experts_hit) for step in group) / len(group),
+            expected=math.fsum(_known(step.experts_expected) for step in group) / len(group),
             weight_bytes=sum(step.weight_bytes for step in group),
-            weight_bytes_observed=sum(step.weight_bytes_observed or 0 for step in group),
+            weight_bytes_observed=sum(_known(step.weight_bytes_observed) for step in group),
         )
+
+
+def _known(value: Number | None) -> Number:
+    """A number that is there: what is observed of experts is there together, or not at all."""
+    assert value is not None
+    return value
